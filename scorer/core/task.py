@@ -140,7 +140,7 @@ def verdict(history: Sequence[Attempt], takers: int, *, larger_context: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """How the next request for a row differs from the template's options, because the same one gives the same answer."""
+    """How the next request for a row differs from the first: at temperature 0 the same one gives the same answer."""
 
     seed_step: int = 0
     temperature_step: float = 0.0

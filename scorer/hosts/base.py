@@ -82,7 +82,7 @@ class Host(Protocol):
         """Version and models. Raises HostUnusable when the API, version or authorisation is wrong."""
 
     async def warm(self, frame: Frame) -> Loaded:
-        """Load the model with exactly the run's load-time options; may take many minutes, the caller sets a deadline."""
+        """Load the model with exactly the run's load-time options: many minutes perhaps, the caller sets a deadline."""
 
     async def generate(self, request: Request) -> Reply:
         """One completion, not streamed. The caller sets the deadline by cancelling."""
