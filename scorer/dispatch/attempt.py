@@ -1,0 +1,83 @@
+"""One try of one row on one host: ask, judge, and turn however it ended into a value.
+
+Here, and nowhere else, exceptions of an attempt become outcomes. A try that ended unclearly is cleared up at once: if
+the host does not even answer the cheapest question, it was the host.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from scorer.core.estimate import TokenRatio
+from scorer.core.fleet import Slot
+from scorer.core.judge import Asked, ParseCompletion, judge
+from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, variation
+from scorer.dispatch.lives import Life
+from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
+from scorer.hosts.base import CONNECT_TIMEOUT_S, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The template's options for a first try, and how its completions become scores."""
+
+    num_predict: int
+    temperature: float
+    seed: int
+    parse: ParseCompletion
+
+
+async def attempt(
+    life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio, unusable: Callable[[str], None]
+) -> Outcome:
+    """Try a row; `unusable` is told the reason when the host turns out not to be fit for the run at all."""
+    began = anyio.current_time()
+    retry_after_s = None
+    try:
+        fields, reply = await _ask(life, slot, sampling, ratio)
+    except HostFault as fault:
+        failed = Attempt(slot.host, Blame.HOST, fault.kind, fault.message, sent=fault.sent)
+        retry_after_s = fault.retry_after_s
+        if isinstance(fault, HostUnusable):
+            unusable(fault.message)
+    except RowFault as fault:
+        failed = Attempt(
+            slot.host, Blame.ROW, fault.kind, fault.message, permanent=fault.permanent, completion=fault.completion
+        )
+    except UnclearFault as fault:
+        failed = await _clear_up(life, slot, fault)
+    else:
+        return Scored(reply, fields, anyio.current_time() - began)
+    return Failed(failed, anyio.current_time() - began, retry_after_s)
+
+
+async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) -> tuple[dict[str, object], Reply]:
+    task = slot.task
+    changed = variation(task.history)
+    frame = life.frames[task.key.model]
+    request = Request(
+        frame,
+        task.user,
+        num_predict=sampling.num_predict * changed.num_predict_factor,
+        temperature=sampling.temperature + changed.temperature_step,
+        seed=sampling.seed + changed.seed_step + task.key.sample,
+    )
+    try:
+        with anyio.fail_after(slot.deadline_s * changed.num_predict_factor):
+            reply = await life.host.generate(request)
+    except TimeoutError:
+        raise UnclearFault(FaultKind.DEADLINE, f"no answer within {slot.deadline_s:.0f} s") from None
+    asked = Asked(min(frame.num_ctx, life.context or frame.num_ctx), request.num_predict, task.chars)
+    return judge(reply, asked, ratio, sampling.parse), reply
+
+
+async def _clear_up(life: Life, slot: Slot, fault: UnclearFault) -> Attempt:
+    """Ask the host beside the failed request whether it is down itself."""
+    try:
+        with anyio.fail_after(2 * CONNECT_TIMEOUT_S):
+            await life.host.alive()
+    except (HostFault, UnclearFault, TimeoutError):
+        message = f"{fault.message}; the host does not answer"
+        return Attempt(slot.host, Blame.HOST, fault.kind, message, downed=True, sent=fault.sent)
+    return Attempt(slot.host, Blame.UNCLEAR, fault.kind, fault.message, sent=fault.sent)

@@ -1,0 +1,279 @@
+"""The life of each host: absent, probed, admitted, warmed, taking rows, away again; for as long as the run goes on.
+
+One coroutine a host. It never touches rows: it tells the fleet when the host joins and leaves, and the dispatcher tells
+it (`down`) when requests have shown that the host must prove itself again.
+
+Invariants: no row goes to a host before its version, models and digests were checked and the model was loaded with the
+run's own options; a host that is left out is looked at again slowly, an absent one with growing back-off.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import anyio
+
+from scorer.config import HostConfig
+from scorer.core.fleet import Fleet, Member
+from scorer.core.health import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from scorer.dispatch.events import Event
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault
+from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
+
+PROBE_S = 15.0
+WARM_S = 1800.0
+RECHECK_S = 60.0
+LEFT_OUT_S = 60.0
+
+
+class LifeState(StrEnum):
+    """Where a host stands, as people are told."""
+
+    ABSENT = "absent"
+    WARMING = "warming"
+    UP = "up"
+    LEFT_OUT = "left out"
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two model names mean the same: Ollama adds `:latest` where there is no tag."""
+    return one.removesuffix(":latest") == other.removesuffix(":latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run demands of every host, frozen at its start.
+
+    `digests` maps each of the run's models to the digest all hosts must have (empty: they report none).
+    """
+
+    models: tuple[str, ...]
+    digests: Mapping[str, str]
+    allow_mixed: bool
+    system: str
+    schema: Mapping[str, object]
+    num_ctx: int
+    think: bool | str = False
+
+    def serves(self, config: HostConfig, info: HostInfo) -> dict[str, ModelInfo]:
+        """Map those of the run's models that the host has to its own; HostUnusable when none may be used."""
+        found = {name: model for name in self.models if (model := self._find(name, config, info))}
+        if not found:
+            has = ", ".join(sorted(model.name for model in info.models)) or "no model at all"
+            wanted = config.model if config.own_model else ", ".join(self.models)
+            raise HostUnusable(FaultKind.MODEL_MISSING, f"lacks the model {wanted} (it has {has})")
+        return {name: model for name, model in found.items() if self._check(name, config, model)}
+
+    def frame(self, config: HostConfig, model: ModelInfo) -> Frame:
+        """Return what all requests for one model to one host share."""
+        num_ctx = min(self.num_ctx, config.max_context or self.num_ctx)
+        return Frame(model.name, self.system, self.schema, num_ctx, self.think)
+
+    def _find(self, name: str, config: HostConfig, info: HostInfo) -> ModelInfo | None:
+        if config.api == "embedded" and len(self.models) == 1:
+            # it serves the one file it was given; the digest says whether that is the same model
+            return next(iter(info.models), None)
+        wanted = config.model if config.own_model and config.model else name
+        return next((model for model in info.models if same_model(model.name, wanted)), None)
+
+    def _check(self, name: str, config: HostConfig, model: ModelInfo) -> bool:
+        if model.remote and not config.allow_cloud:
+            raise HostUnusable(FaultKind.CLOUD, f"{model.name} runs in a cloud: rows would leave this network")
+        expected = self.digests.get(name)
+        if not self.allow_mixed and name in self.digests and (model.digest or "") != expected:
+            raise HostUnusable(
+                FaultKind.WRONG_MODEL,
+                f"its {model.name} has digest {short(model.digest)}, the job's is {short(expected)}",
+            )
+        return True
+
+
+def short(digest: str | None) -> str:
+    """Return a digest as people compare it: the first 12 digits."""
+    return digest[:12] if digest else "unknown"
+
+
+@dataclass(slots=True)
+class Life:
+    """One configured host during a run."""
+
+    config: HostConfig
+    host: Host
+    state: LifeState = LifeState.ABSENT
+    reason: str = "not asked yet"
+    info: HostInfo | None = None
+    models: dict[str, ModelInfo] = field(default_factory=dict)
+    frames: dict[str, Frame] = field(default_factory=dict)
+    context: int | None = None
+    in_flight: int = 0
+    retired: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    change: anyio.Event = field(default_factory=anyio.Event)
+
+    def member(self, terms: Terms) -> Member:
+        """Return what the fleet may know of this host: before it has answered, what its configuration says."""
+        num_ctx = min(terms.num_ctx, self.config.max_context or terms.num_ctx)
+        num_ctx = min(num_ctx, self.context or num_ctx)
+        models = frozenset(self.models) or frozenset(terms.models)
+        return Member(self.config.name, models, num_ctx, self.config.slots, self.config.min_deadline_s)
+
+
+class Lives:
+    """All hosts of a run."""
+
+    def __init__(self, terms: Terms, fleet: Fleet, rng: random.Random, wall: Callable[[], float]) -> None:
+        self.terms = terms
+        self.by_name: dict[str, Life] = {}
+        self.observe: Callable[[Event], None] = lambda _: None
+        self.on_join: Callable[[str], None] = lambda _: None
+        self._fleet = fleet
+        self._rng = rng
+        self._wall = wall
+
+    # -- told by the dispatcher -----------------------------------------------------------------------------------
+
+    def add(self, life: Life) -> None:
+        """Configure a host; `run` follows it from then on."""
+        self.by_name[life.config.name] = life
+        self._configure()
+
+    def retire(self, name: str) -> Life:
+        """Take a host out of the run: it gets no more rows; what is running there may still end."""
+        life = self.by_name.pop(name)
+        life.retired = True
+        life.scope.cancel()
+        self._fleet.leave(name)
+        self._configure()
+        return life
+
+    def down(self, life: Life, reason: str, *, unusable: bool = False) -> None:
+        """Note that a request has shown the host to be down, or not to be usable at all."""
+        if life.retired or life.state is LifeState.LEFT_OUT:
+            return
+        if unusable:
+            self._leave_out(life, reason)
+        else:
+            life.state, life.reason = LifeState.ABSENT, reason
+            text = f"{life.config.name} fails ({reason}): it must answer again before it gets more rows"
+            self.observe(Event("host_down", text, "warning", {"host": life.config.name, "reason": reason}))
+        life.change.set()
+
+    def all_left_out(self) -> bool:
+        """Whether no host is usable and none can be hoped for."""
+        return all(life.state is LifeState.LEFT_OUT for life in self.by_name.values())
+
+    def reasons(self) -> list[str]:
+        """Return one line a host that says why it is not up."""
+        return [f"{n}: {life.reason}" for n, life in self.by_name.items() if life.state is not LifeState.UP]
+
+    def keep_hours(self) -> None:
+        """Let hosts rest outside their hours (local time)."""
+        local = datetime.fromtimestamp(self._wall()).astimezone().time()
+        for name, life in self.by_name.items():
+            if life.config.hours is not None:
+                self._fleet.accept(name, accepting=life.config.hours.covers(local))
+
+    # -- the life itself ------------------------------------------------------------------------------------------
+
+    async def run(self, life: Life) -> None:
+        """Follow one host until it is retired."""
+        backoff_s = FIRST_BACKOFF_S
+        with life.scope:
+            while True:
+                if await self._bring_up(life):
+                    backoff_s = FIRST_BACKOFF_S
+                    await self._stay_up(life)
+                    wait_s = max(0.0, self._retry_at(life) - anyio.current_time())
+                elif life.state is LifeState.LEFT_OUT:
+                    wait_s = LEFT_OUT_S
+                else:
+                    wait_s = backoff_s * self._rng.uniform(0.8, 1.2)
+                    backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                await anyio.sleep(wait_s)
+
+    async def _bring_up(self, life: Life) -> bool:
+        try:
+            if life.info is None:
+                with anyio.fail_after(PROBE_S):
+                    life.info = await life.host.probe()
+            life.models = self.terms.serves(life.config, life.info)
+            life.frames = {name: self.terms.frame(life.config, model) for name, model in life.models.items()}
+            await self._warm(life)
+        except HostUnusable as fault:
+            self._leave_out(life, fault.message)
+            return False
+        except (HostFault, UnclearFault, TimeoutError) as fault:
+            self._absent(life, fault)
+            return False
+        finally:
+            # next time everything is asked anew
+            life.info = None
+        life.change = anyio.Event()
+        self._configure()
+        self._fleet.join(life.member(self.terms), anyio.current_time())
+        if life.state is not LifeState.UP:
+            life.state, life.reason = LifeState.UP, ""
+            self.observe(Event("host_up", f"{life.config.name} is up", details={"host": life.config.name}))
+        self.keep_hours()
+        self.on_join(life.config.name)
+        return True
+
+    async def _warm(self, life: Life) -> None:
+        """Load the model; with several, the first, the others come as they are needed."""
+        if life.state is not LifeState.UP:
+            life.state, life.reason = LifeState.WARMING, "loading the model"
+        frame = next(iter(life.frames.values()))
+        with anyio.fail_after(WARM_S):
+            loaded = await life.host.warm(frame)
+        if loaded.context is not None and loaded.context < frame.num_ctx and loaded.context != life.context:
+            name = life.config.name
+            text = f"{name} holds a context of {loaded.context} tokens, not {frame.num_ctx}"
+            self.observe(Event("host_context", text, "warning", {"host": name, "context": loaded.context}))
+        life.context = loaded.context
+
+    async def _stay_up(self, life: Life) -> None:
+        """Return when the host must be brought up again: its requests failed, or what it serves has changed."""
+        while True:
+            with anyio.move_on_after(RECHECK_S):
+                await life.change.wait()
+                return
+            try:
+                with anyio.fail_after(PROBE_S):
+                    info = await life.host.probe()
+                now_serves = self.terms.serves(life.config, info)
+            except HostUnusable as fault:
+                self._leave_out(life, fault.message)
+                return
+            except (HostFault, UnclearFault, TimeoutError):
+                # a busy server may be slow to answer; requests will tell whether it is down
+                continue
+            if now_serves != life.models:
+                return
+
+    def _retry_at(self, life: Life) -> float:
+        if life.state is LifeState.LEFT_OUT:
+            return anyio.current_time() + LEFT_OUT_S
+        return self._fleet.retry_at(life.config.name) if self._fleet.is_open(life.config.name) else 0.0
+
+    def _absent(self, life: Life, fault: Fault | TimeoutError) -> None:
+        reason = fault.message if isinstance(fault, Fault) else "no answer in time"
+        if isinstance(fault, Fault) and fault.kind is not FaultKind.UNREACHABLE:
+            reason = f"{fault.kind}: {reason}"
+        if life.state is not LifeState.ABSENT or life.reason != reason:
+            text = f"{life.config.name} is away: {reason}"
+            self.observe(Event("host_away", text, "warning", {"host": life.config.name, "reason": reason}))
+        life.state, life.reason = LifeState.ABSENT, reason
+        self._fleet.leave(life.config.name)
+
+    def _leave_out(self, life: Life, reason: str) -> None:
+        if life.state is not LifeState.LEFT_OUT or life.reason != reason:
+            text = f"{life.config.name} is left out: {reason}"
+            self.observe(Event("host_left_out", text, "warning", {"host": life.config.name, "reason": reason}))
+        life.state, life.reason = LifeState.LEFT_OUT, reason
+        self._fleet.leave(life.config.name)
+
+    def _configure(self) -> None:
+        usable = [life for life in self.by_name.values() if life.state is not LifeState.LEFT_OUT]
+        self._fleet.configure(life.member(self.terms) for life in usable)

@@ -1,0 +1,438 @@
+"""The dispatcher: every free slot takes a row, every outcome becomes a fact, until nothing is left.
+
+One coroutine a slot that has work, one a host that lives, one that commits, one that looks around each second. All
+decisions are the fleet's and the core's; here they are only carried out.
+
+Invariants: a row is in the window, in flight, in the ledger or on disk, and in no two of them; no row is taken while
+commits cannot keep up; a slot's coroutine ends only when the fleet gives it nothing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from scorer.config import HostConfig, HostsFile
+from scorer.core.fleet import Fleet, Slot
+from scorer.core.result import Counts, Died, Done, Entry, Tried
+from scorer.core.task import Attempt, Dead, Failed, Outcome, Scored, Task, TaskKey
+from scorer.core.window import Window
+from scorer.dispatch.attempt import Sampling, attempt
+from scorer.dispatch.events import Event, HostProgress, Progress
+from scorer.dispatch.feed import Feed
+from scorer.dispatch.ledger import Ledger
+from scorer.dispatch.lives import Life, LifeState, Lives
+from scorer.dispatch.seams import Seams
+from scorer.dispatch.tally import Rate, Tally
+from scorer.errors import NoHostsLeft, ScorerError, StoreError, UsageError
+from scorer.hosts.base import Host
+
+WINDOW = 256
+WINDOW_CHARS = 64 << 20
+CHUNK = 128
+TICK_S = 1.0
+GRACE_S = 5.0
+WALL_JUMP_S = 5.0
+NO_RATE = Rate(0.0, 0.0, 0.0)
+
+
+class Ending(StrEnum):
+    """How a run ended without an error."""
+
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the dispatcher is to do and how: sampling, how long to hope, and where new hosts come from."""
+
+    sampling: Sampling
+    patience_s: float
+    watch: Callable[[], HostsFile | None]
+    make_host: Callable[[HostConfig], Host]
+
+
+class Dispatcher:
+    """Runs one job until it is finished, interrupted, or cannot go on."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        fleet: Fleet,
+        lives: Lives,
+        feeds: Sequence[Feed],
+        ledger: Ledger,
+        seams: Seams,
+    ) -> None:
+        self._orders = orders
+        self._fleet = fleet
+        self._lives = lives
+        self._feeds = list(feeds)
+        self._ledger = ledger
+        self._seams = seams
+        self._window = Window()
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._wake = anyio.Event()
+        self._stopping = False
+        self._joined_since_rewind = False
+        self._scored_any = False
+        self._hopeless_since: float | None = None
+        self.observe: Callable[[Event], None] = lambda _: None
+
+    # -- from outside -------------------------------------------------------------------------------------------
+
+    async def run(self, counts: Counts) -> Ending:
+        """Work until done. Raises NoHostsLeft, StoreError or UsageError; all facts known by then are committed."""
+        now = anyio.current_time()
+        self._began = now
+        self._counts = counts
+        self._tally = Tally(now)
+        self._wall_offset = self._seams.wall() - now
+        self._lives.observe, self._lives.on_join = self.observe, self._on_join
+        self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                for life in list(self._lives.by_name.values()):
+                    group.start_soon(self._lives.run, life)
+                group.start_soon(self._ledger.run)
+                group.start_soon(self._look_around)
+                await self._work(group)
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            # the children fail independently, people need one reason
+            error = _first(errors)
+            if not isinstance(error, StoreError):
+                await self._close()
+            raise error from None
+        await self._close()
+        return Ending.INTERRUPTED if self._stopping and self._counts.pending else Ending.FINISHED
+
+    async def _close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._ledger.close()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Take no more rows and end; `at_once` gives up what is in flight as well."""
+        if not self._stopping:
+            self._stopping = True
+            self._grace_ends = anyio.current_time() + GRACE_S
+        if at_once:
+            self._grace_ends = anyio.current_time()
+        self._wake.set()
+
+    def progress(self) -> Progress:
+        """Return where the run stands, for display."""
+        now = anyio.current_time()
+        rate = self._tally.rate(now).rows_per_s
+        left = self._counts.pending
+        return Progress(
+            total=left + self._counts.done + self._counts.dead,
+            done=self._counts.done,
+            dead=self._counts.dead,
+            in_flight=self._fleet.in_flight(),
+            elapsed_s=now - self._began,
+            rows_per_s=rate,
+            eta_s=left / rate if rate > 0 else None,
+            paused=self._ledger.paused,
+            hosts=tuple(self._host_progress(life, now) for life in self._lives.by_name.values()),
+        )
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    async def _work(self, group: TaskGroup) -> None:
+        while not self._finished():
+            self._wake = anyio.Event()
+            now = anyio.current_time()
+            if self._stopping:
+                if now >= self._grace_ends:
+                    self._cancel_in_flight()
+                timeout = max(0.0, self._grace_ends - now)
+            else:
+                await self._refill()
+                self._fill_all(group)
+                self._put_aside()
+                due = self._fleet.due(now)
+                timeout = math.inf if due is None else due - now
+            if self._can_read() and not self._stopping:
+                continue
+            with anyio.move_on_after(max(timeout, 0.0)):
+                await self._wake.wait()
+
+    def _finished(self) -> bool:
+        if self._fleet.in_flight():
+            return False
+        if self._stopping:
+            return True
+        return not self._window and all(feed.exhausted and not feed.put_aside for feed in self._feeds)
+
+    def _can_read(self) -> bool:
+        room = len(self._window) < self._size() // 2 and self._window.chars < WINDOW_CHARS
+        return room and not self._ledger.overloaded and any(not feed.exhausted for feed in self._feeds)
+
+    def _size(self) -> int:
+        """The window grows with the slots: with as many slots as rows there would be no choice."""
+        return max(WINDOW, 2 * self._fleet.slots())
+
+    async def _refill(self) -> None:
+        """Bring the window up to size, taking from each model's feed in turn."""
+        for feed in self._feeds:
+            if feed.exhausted and feed.put_aside and self._joined_since_rewind:
+                feed.rewind()
+        if all(feed.exhausted for feed in self._feeds):
+            self._joined_since_rewind = False
+        while self._can_read() and not self._stopping:
+            for feed in self._feeds:
+                if not feed.exhausted:
+                    self._take_in(await feed.take(CHUNK, self._held()))
+
+    def _held(self) -> set[TaskKey]:
+        return self._window.keys() | self._fleet.keys() | self._ledger.keys()
+
+    def _take_in(self, items: Sequence[Task | Died]) -> None:
+        for item in items:
+            if isinstance(item, Died):
+                self._ledger.add(item)
+            elif dead := self._fleet.hopeless(item.chars, self._orders.sampling.num_predict):
+                self._bury(item, dead, None)
+            else:
+                self._window.add(item)
+
+    def _put_aside(self) -> None:
+        """Make room when what waits fills the window and only absent hosts could take it."""
+        if len(self._window) < self._size() // 2 or not self._fleet.free_hosts(anyio.current_time()):
+            return
+        for key in self._fleet.stuck(self._window):
+            task = self._window.take(key)
+            next(feed for feed in self._feeds if feed.model == task.key.model).put_aside = True
+
+    def _fill_all(self, group: TaskGroup) -> None:
+        for name in self._fleet.free_hosts(anyio.current_time()):
+            self._fill(name, group)
+
+    def _fill(self, name: str, group: TaskGroup) -> None:
+        while (taken := self._next(name)) is not None:
+            group.start_soon(self._run_slot, *taken)
+
+    def _next(self, name: str) -> tuple[Life, Slot] | None:
+        life = self._lives.by_name.get(name)
+        if self._stopping or self._ledger.overloaded or life is None:
+            return None
+        slot = self._fleet.pick(name, self._window, anyio.current_time())
+        if slot is None:
+            return None
+        life.in_flight += 1
+        return life, slot
+
+    async def _run_slot(self, life: Life, slot: Slot) -> None:
+        """Work through one row after another for as long as the host gets any."""
+        taken: tuple[Life, Slot] | None = (life, slot)
+        while taken is not None:
+            life, slot = taken
+            await self._run_row(life, slot)
+            if life.retired and not life.in_flight:
+                await life.host.close()
+            taken = self._next(slot.host)
+            self._fill(slot.host, self._group)
+            if taken is None or len(self._window) < self._size() // 2:
+                self._wake.set()
+
+    async def _run_row(self, life: Life, slot: Slot) -> None:
+        with anyio.CancelScope() as scope:
+            self._scopes[slot.number] = scope
+            ratio = self._fleet.ratio(slot.task.key.model)
+            outcome = await attempt(life, slot, self._orders.sampling, ratio, partial(self._unusable, life))
+            self._settle(life, slot, outcome)
+        del self._scopes[slot.number]
+        life.in_flight -= 1
+        if scope.cancelled_caught:
+            self._window.add(self._fleet.abandon(slot), first=True)
+
+    def _unusable(self, life: Life, reason: str) -> None:
+        self._lives.down(life, reason, unusable=True)
+
+    # -- what became of it ------------------------------------------------------------------------------------------
+
+    def _settle(self, life: Life, slot: Slot, outcome: Outcome) -> None:
+        settled = self._fleet.release(slot, outcome, anyio.current_time())
+        if isinstance(outcome, Scored):
+            self._record_score(life, settled.task, outcome)
+            return
+        failed = outcome.attempt
+        self.observe(_attempt_failed(slot, failed))
+        if settled.unusable:
+            self._lives.down(life, settled.unusable, unusable=True)
+        elif self._fleet.is_open(slot.host):
+            self._lives.down(life, f"{failed.kind}: {failed.message}")
+        if failed.sent:
+            self._ledger.add(Tried(slot.task.key, failed, self._seams.wall()))
+        if settled.dead:
+            self._bury(settled.task, settled.dead, outcome, life)
+        else:
+            self._window.add(settled.task, first=True)
+
+    def _record_score(self, life: Life, task: Task, outcome: Scored) -> None:
+        now, reply = anyio.current_time(), outcome.reply
+        for tally in (self._tally, self._tallies.setdefault(life.config.name, Tally(now))):
+            tally.add(now, reply.prompt_tokens, reply.output_tokens)
+        self._hopeless_since = None
+        self._scored_any = True
+        score = next(iter(outcome.fields.values()))
+        self._ledger.add(
+            Done(
+                key=task.key,
+                fields=outcome.fields,
+                score=float(score) if isinstance(score, int | float) else None,
+                kept=task.kept,
+                completion=reply.text,
+                digest=life.models[task.key.model].digest,
+                host=life.config.name,
+                attempts=task.tries + 1,
+                prompt_tokens=reply.prompt_tokens,
+                output_tokens=reply.output_tokens,
+                duration_s=outcome.duration_s,
+                finished_at=self._seams.wall(),
+            )
+        )
+
+    def _bury(self, task: Task, dead: Dead, outcome: Failed | None = None, life: Life | None = None) -> None:
+        model = life.models.get(task.key.model) if life else None
+        self._ledger.add(
+            Died(
+                key=task.key,
+                error=f"{dead.kind}: {dead.message}",
+                kind=str(dead.kind),
+                kept=task.kept,
+                completion=outcome.attempt.completion if outcome else None,
+                digest=model.digest if model else None,
+                host=life.config.name if life else None,
+                attempts=task.tries,
+                duration_s=outcome.duration_s if outcome else None,
+                finished_at=self._seams.wall(),
+            )
+        )
+        self.observe(Event("row_dead", f"row {task.key.row} is dead: {dead.kind}: {dead.message}", "warning"))
+
+    def _on_commit(self, batch: Sequence[Entry]) -> None:
+        done = sum(isinstance(entry, Done) for entry in batch)
+        dead = sum(isinstance(entry, Died) for entry in batch)
+        counts = self._counts
+        self._counts = Counts(counts.pending - done - dead, counts.done + done, counts.dead + dead)
+        self._wake.set()
+
+    def _on_join(self, _name: str) -> None:
+        self._joined_since_rewind = True
+        self._wake.set()
+
+    # -- what is looked at each second --------------------------------------------------------------------------------
+
+    async def _look_around(self) -> None:
+        while True:
+            await anyio.sleep(TICK_S)
+            self._mind_the_clock()
+            self._lives.keep_hours()
+            await self._watch_hosts()
+            self._mind_patience()
+            self._wake.set()
+
+    def _mind_the_clock(self) -> None:
+        """Requeue what was in flight when the wall clock ran ahead: this machine slept, the connections are dead."""
+        offset = self._seams.wall() - anyio.current_time()
+        ahead, self._wall_offset = offset - self._wall_offset, offset
+        if ahead > WALL_JUMP_S:
+            text = f"the clock jumped {ahead:.0f} s ahead (suspended?): what was in flight is asked again"
+            self.observe(Event("clock_jump", text, "warning", {"seconds": ahead}))
+            self._fleet.away(anyio.current_time())
+            self._cancel_in_flight()
+
+    def _cancel_in_flight(self) -> None:
+        for scope in self._scopes.values():
+            scope.cancel()
+
+    async def _watch_hosts(self) -> None:
+        """Let an edit of the hosts file take effect; a broken one is reported and changes nothing."""
+        try:
+            hosts = await self._seams.read(self._orders.watch)
+            if hosts is not None:
+                await self._change_hosts(hosts)
+        except UsageError as error:
+            self.observe(Event("hosts_file_broken", f"{error} (the last good version stays in force)", "warning"))
+
+    async def _change_hosts(self, hosts: HostsFile) -> None:
+        wanted = {config.name: config for config in hosts.hosts if config.enabled}
+        made = {name: self._orders.make_host(c) for name, c in wanted.items() if self._is_new(c)}
+        for name, life in list(self._lives.by_name.items()):
+            if wanted.get(name) != life.config:
+                self._lives.retire(name)
+                self.observe(Event("host_removed", f"{name} is out of the run", details={"host": name}))
+                if not life.in_flight:
+                    await life.host.close()
+        for name, host in made.items():
+            life = Life(wanted[name], host)
+            self._lives.add(life)
+            self._group.start_soon(self._lives.run, life)
+            self.observe(Event("host_added", f"{name} is in the run", details={"host": name}))
+
+    def _is_new(self, config: HostConfig) -> bool:
+        life = self._lives.by_name.get(config.name)
+        return life is None or life.config != config
+
+    def _mind_patience(self) -> None:
+        """Give up when nothing that waits could be taken by a usable host, for longer than the patience."""
+        now = anyio.current_time()
+        if self._stopping:
+            return
+        if self._fleet.can_go_on(self._window) or (self._fleet.any_usable() and self._reading()):
+            self._hopeless_since = None
+            return
+        if self._lives.by_name and self._lives.all_left_out() and not self._scored_any:
+            raise UsageError("no host may be used:\n  " + "\n  ".join(self._lives.reasons()))
+        if self._hopeless_since is None:
+            self._hopeless_since = now
+        if now - self._hopeless_since > self._orders.patience_s:
+            why = "; ".join(self._lives.reasons()) or "no host present can take the rows that are left"
+            raise NoHostsLeft(
+                f"no host could take a row for {self._orders.patience_s:.0f} s ({why}). "
+                "Nothing is lost: `scorer resume` goes on from here."
+            )
+
+    def _reading(self) -> bool:
+        """Whether nothing waits only because it has not been read, or is being worked on."""
+        return not self._window and (
+            self._fleet.in_flight() > 0 or any(not feed.exhausted for feed in self._feeds) or self._stopping
+        )
+
+    def _host_progress(self, life: Life, now: float) -> HostProgress:
+        view = self._fleet.view(life.config.name, now)
+        tally = self._tallies.get(life.config.name)
+        rate = tally.rate(now) if tally else NO_RATE
+        up = view is not None and life.state is LifeState.UP
+        return HostProgress(
+            name=life.config.name,
+            state=view.state if view and up else str(life.state),
+            running=view.running if view else 0,
+            limit=view.limit if view else 0,
+            rows=tally.rows if tally else 0,
+            rows_per_s=rate.rows_per_s,
+            prompt_tps=rate.prompt_tps,
+            output_tps=rate.output_tps,
+            last_fault=(view.last_fault if view and up else None) or life.reason or None,
+        )
+
+
+def _attempt_failed(slot: Slot, failed: Attempt) -> Event:
+    text = f"row {slot.task.key.row} on {slot.host}: {failed.kind}: {failed.message}"
+    details: dict[str, object] = {"row": slot.task.key.row, "host": slot.host, "kind": str(failed.kind)}
+    return Event("attempt_failed", text, "warning", details)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error to show of several: one that scorer raised on purpose comes after a bug."""
+    flat = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in errors.exceptions]
+    return min(flat, key=lambda error: isinstance(error, ScorerError))

@@ -1,0 +1,156 @@
+"""The one place where the exceptions of httpx, aiohttp and the system become faults.
+
+httpx-aiohttp reports a refused connection, an unknown name and a connection dropped in the middle of a generation all
+as `ConnectTimeout`, and lets some of aiohttp's exceptions through as they are. So the exception that tells is looked
+for along the chain of causes, and looked up by name in one literal table; a test walks both libraries and fails when
+they grow an exception that the table does not know.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from enum import Enum
+
+import aiohttp
+import aiohttp.http_exceptions
+import httpx
+
+from scorer.errors import Fault, FaultKind, HostFault, UnclearFault
+
+FOREIGN: tuple[type[Exception], ...] = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    aiohttp.ClientError,
+    aiohttp.http_exceptions.HttpProcessingError,
+    OSError,
+    UnicodeError,  # a host name that IDNA cannot spell
+)
+"""What may come out of a transport; anything else is a bug of ours and crashes."""
+
+
+class Meaning(Enum):
+    """What an exception says about the request."""
+
+    NOT_REACHED = "nothing was sent"
+    DROPPED = "the connection broke once it stood"
+    NOT_HTTP = "what came back is not what HTTP allows"
+    REDIRECT = "the server sends us elsewhere"
+
+
+MEANING: dict[str, Meaning] = {
+    "aiohttp.ClientError": Meaning.DROPPED,
+    "aiohttp.ClientConnectionError": Meaning.DROPPED,
+    "aiohttp.ClientConnectionResetError": Meaning.DROPPED,
+    "aiohttp.ClientOSError": Meaning.DROPPED,
+    "aiohttp.ServerConnectionError": Meaning.DROPPED,
+    "aiohttp.ServerDisconnectedError": Meaning.DROPPED,
+    "aiohttp.ServerTimeoutError": Meaning.DROPPED,
+    "aiohttp.SocketTimeoutError": Meaning.DROPPED,
+    "aiohttp.UploadAbortedError": Meaning.DROPPED,
+    "aiohttp.ClientPayloadError": Meaning.DROPPED,
+    "aiohttp.ClientConnectorError": Meaning.NOT_REACHED,
+    "aiohttp.ClientConnectorDNSError": Meaning.NOT_REACHED,
+    "aiohttp.ClientConnectorSSLError": Meaning.NOT_REACHED,
+    "aiohttp.ClientConnectorCertificateError": Meaning.NOT_REACHED,
+    "aiohttp.ClientSSLError": Meaning.NOT_REACHED,
+    "aiohttp.ClientProxyConnectionError": Meaning.NOT_REACHED,
+    "aiohttp.ClientHttpProxyError": Meaning.NOT_REACHED,
+    "aiohttp.UnixClientConnectorError": Meaning.NOT_REACHED,
+    "aiohttp.ConnectionTimeoutError": Meaning.NOT_REACHED,
+    "aiohttp.ServerFingerprintMismatch": Meaning.NOT_REACHED,
+    "aiohttp.InvalidURL": Meaning.NOT_REACHED,
+    "aiohttp.InvalidUrlClientError": Meaning.NOT_REACHED,
+    "aiohttp.NonHttpUrlClientError": Meaning.NOT_REACHED,
+    "aiohttp.ClientResponseError": Meaning.NOT_HTTP,
+    "aiohttp.ContentTypeError": Meaning.NOT_HTTP,
+    "aiohttp.WSServerHandshakeError": Meaning.NOT_HTTP,
+    "aiohttp.HttpProcessingError": Meaning.NOT_HTTP,
+    "aiohttp.BadHttpMessage": Meaning.NOT_HTTP,
+    "aiohttp.BadHttpMethod": Meaning.NOT_HTTP,
+    "aiohttp.BadStatusLine": Meaning.NOT_HTTP,
+    "aiohttp.InvalidHeader": Meaning.NOT_HTTP,
+    "aiohttp.InvalidURLError": Meaning.NOT_HTTP,
+    "aiohttp.LineTooLong": Meaning.NOT_HTTP,
+    "aiohttp.HttpBadRequest": Meaning.NOT_HTTP,
+    "aiohttp.PayloadEncodingError": Meaning.NOT_HTTP,
+    "aiohttp.ContentEncodingError": Meaning.NOT_HTTP,
+    "aiohttp.DecompressSizeError": Meaning.NOT_HTTP,
+    "aiohttp.ContentLengthError": Meaning.DROPPED,
+    "aiohttp.TransferEncodingError": Meaning.DROPPED,
+    "aiohttp.TooManyRedirects": Meaning.REDIRECT,
+    "aiohttp.RedirectClientError": Meaning.REDIRECT,
+    "aiohttp.InvalidUrlRedirectClientError": Meaning.REDIRECT,
+    "aiohttp.NonHttpUrlRedirectClientError": Meaning.REDIRECT,
+    "httpx.HTTPError": Meaning.DROPPED,
+    "httpx.RequestError": Meaning.DROPPED,
+    "httpx.TransportError": Meaning.DROPPED,
+    "httpx.TimeoutException": Meaning.DROPPED,
+    "httpx.ReadTimeout": Meaning.DROPPED,
+    "httpx.WriteTimeout": Meaning.DROPPED,
+    "httpx.NetworkError": Meaning.DROPPED,
+    "httpx.ReadError": Meaning.DROPPED,
+    "httpx.WriteError": Meaning.DROPPED,
+    "httpx.CloseError": Meaning.DROPPED,
+    "httpx.ProtocolError": Meaning.DROPPED,
+    "httpx.RemoteProtocolError": Meaning.DROPPED,
+    "httpx.ConnectTimeout": Meaning.NOT_REACHED,
+    "httpx.ConnectError": Meaning.NOT_REACHED,
+    "httpx.PoolTimeout": Meaning.NOT_REACHED,
+    "httpx.ProxyError": Meaning.NOT_REACHED,
+    "httpx.UnsupportedProtocol": Meaning.NOT_REACHED,
+    "httpx.LocalProtocolError": Meaning.NOT_REACHED,
+    "httpx.InvalidURL": Meaning.NOT_REACHED,
+    "httpx.DecodingError": Meaning.NOT_HTTP,
+    "httpx.HTTPStatusError": Meaning.NOT_HTTP,
+    "httpx.TooManyRedirects": Meaning.REDIRECT,
+    "ssl.SSLError": Meaning.NOT_REACHED,
+    "socket.gaierror": Meaning.NOT_REACHED,
+    "builtins.ConnectionRefusedError": Meaning.NOT_REACHED,
+    "builtins.OSError": Meaning.DROPPED,
+    "builtins.UnicodeError": Meaning.NOT_REACHED,
+}
+
+
+def fault_of(error: Exception) -> Fault:
+    """Return the fault that an exception of FOREIGN stands for, with a message for people."""
+    telling = next((e for e in _causes(error) if name_of(type(e)).startswith("aiohttp.")), error)
+    meaning = next(MEANING[name] for name in map(name_of, type(telling).__mro__) if name in MEANING)
+    reason = _reason(error, telling)
+    if meaning is Meaning.NOT_REACHED:
+        return HostFault(FaultKind.UNREACHABLE, reason, sent=False)
+    if meaning is Meaning.NOT_HTTP:
+        return HostFault(FaultKind.BAD_BODY, f"not what HTTP allows: {reason}")
+    if meaning is Meaning.REDIRECT:
+        return HostFault(FaultKind.GATEWAY, f"redirected: {reason}")
+    return UnclearFault(FaultKind.DROPPED, f"connection lost: {reason}")
+
+
+def name_of(kind: type) -> str:
+    """Return an exception class as the table spells it: top package and name."""
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _reason(error: Exception, telling: BaseException) -> str:
+    """Return the system's own words if it spoke, else the library's, on one line."""
+    system = [e for e in _causes(error) if isinstance(e, OSError)]
+    for spoken in (*reversed(system), telling):
+        text = _words(spoken)
+        if text:
+            return " ".join(text.split())[:200]
+    return type(telling).__name__
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio's own text says where and not why
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return f"{'TLS' if isinstance(error, ssl.SSLError) else 'host name'}: {error.strerror or error}"
+    return str(error)

@@ -1,0 +1,252 @@
+"""JSON Lines files: one JSON object a line, in order, in blocks of about a megabyte.
+
+`scan` reads the whole file once when a dataset is opened. It counts the rows and finds one type per column that fits
+every line, which a streaming reader that infers types from its first block cannot do; every mistake in the file is
+thus found while the user is present, with its line number, and not two days into a run.
+
+What is accepted and what it means:
+    blank lines are skipped; CRLF and a UTF-8 byte order mark are fine
+    a key that a line lacks, and null, are null; a column of whole and broken numbers is float64; an integer that
+    int64 cannot hold makes its column float64
+    strings stay strings, also when they look like dates; a list that is always empty or null has string items
+    NaN and Infinity, which Python writes, are numbers
+    half of a surrogate pair ("\\ud800") becomes U+FFFD, the replacement character; of a repeated key the last counts
+Anything else raises UsageError: a broken line, one that holds no object, bytes that are not UTF-8, a column with two
+kinds of values, nesting deeper than MAX_DEPTH, a line longer than MAX_LINE_BYTES, more than MAX_COLUMNS keys.
+
+Arrow parses the blocks. A block that it refuses is parsed again by `scorer.inputs.jsonrepair`, which either mends what
+is listed above or says which line is wrong.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, NamedTuple
+
+import pyarrow as pa
+from pyarrow import types
+
+from scorer.errors import UsageError
+from scorer.inputs.jsonrepair import clash, mended
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 64 << 20
+# Arrow's parser recurses on the C stack, and a line of 100,000 brackets would kill the process.
+MAX_DEPTH = 200
+MAX_COLUMNS = 10_000
+_THREADS = 2
+_BRACKET_OR_STRING = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
+_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Block(NamedTuple):
+    """Whole lines of a file: those that are not blank, with their 1-based numbers (0: unknown place in the file)."""
+
+    path: str
+    first_line: int
+    text: bytes
+
+    def lines(self) -> list[bytes]:
+        """Return the lines that hold something."""
+        return [line for line in self.text.split(b"\n") if line and not line.isspace()]
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (line number, line) for the lines that hold something."""
+        for offset, line in enumerate(self.text.split(b"\n")):
+            if line and not line.isspace():
+                yield self.first_line + offset if self.first_line else 0, line
+
+
+def scan(path: str) -> tuple[pa.Schema, int]:
+    """Return one schema that fits every line, and the number of rows. Raises UsageError and OSError."""
+    schema, rows = pa.schema([]), 0
+    with open(path, "rb") as file:
+        for block, table in _inferred(_blocks(path, file)):
+            rows += table.num_rows
+            try:
+                # Of a table without explicit schema only the types are right: apache/arrow#51305.
+                schema = pa.unify_schemas([schema, _changed(table.schema, _no_dates)], promote_options="permissive")
+            except pa.ArrowException as error:
+                raise _wrong(block, schema, error) from error
+            if len(schema) > MAX_COLUMNS:
+                raise UsageError(
+                    f"{path}: more than {MAX_COLUMNS} different keys; JSON Lines wants the same few a line"
+                )
+    return _changed(schema, _no_null_items), rows
+
+
+def read(path: str, schema: pa.Schema, start: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield (index of the first row, batch) with the columns of `schema`, from the block that holds row `start` on.
+
+    Blocks before it are counted, not parsed.
+    """
+    row = 0
+    with open(path, "rb") as file:
+        for block in _blocks(path, file):
+            lines = block.lines()
+            first, row = row, row + len(lines)
+            if row <= start:
+                continue
+            for batch in _parse(block, lines, schema).to_batches():
+                yield first, batch
+                first += batch.num_rows
+
+
+def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield about `rows` rows (fewer where lines are long) from `places` places spread evenly over the file's bytes."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        for place in range(places):
+            begin, end = size * place // places, size * (place + 1) // places
+            lines = _lines_between(file, begin, end, -(-rows // places))
+            if lines:
+                text = b"".join(lines)
+                block = Block(path, 0, text.removeprefix(_BOM) if begin == 0 else text)
+                yield from _parse(block, block.lines(), schema).to_batches()
+
+
+def _blocks(path: str, file: BinaryIO) -> Iterator[Block]:
+    """Cut a file into blocks of whole lines."""
+    rest, line = b"", 1
+    while data := file.read(BLOCK_BYTES):
+        if line == 1 and not rest:
+            if data.startswith(_UTF16_BOMS):
+                raise UsageError(f"{path}: the file is UTF-16, JSON Lines must be UTF-8: convert it first")
+            data = data.removeprefix(_BOM)
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            rest += data
+            if len(rest) > MAX_LINE_BYTES:
+                raise UsageError(
+                    f"{path}:{line}: the line is longer than {MAX_LINE_BYTES >> 20} MiB; "
+                    "JSON Lines has one object a line (a JSON array must be converted first)"
+                )
+            continue
+        text = rest + data[:cut]
+        rest = data[cut:]
+        yield Block(path, line, text)
+        line += text.count(b"\n")
+    if rest:
+        yield Block(path, line, rest)
+
+
+def _inferred(blocks: Iterator[Block]) -> Iterator[tuple[Block, pa.Table]]:
+    """Parse blocks without a schema, in order, a few at a time: Arrow's share runs beside Python's."""
+    waiting: deque[tuple[Block, Future[pa.Table]]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for block in blocks:
+            waiting.append((block, pool.submit(_parse, block, block.lines(), None)))
+            if len(waiting) > _THREADS:
+                first, table = waiting.popleft()
+                yield first, table.result()
+        for first, table in waiting:
+            yield first, table.result()
+
+
+def _lines_between(file: BinaryIO, begin: int, end: int, count: int) -> list[bytes]:
+    """Return up to `count` lines, and about BLOCK_BYTES, that start in [begin, end)."""
+    # From the byte before, so that a line which starts exactly at `begin` is not taken for the rest of another.
+    file.seek(max(begin - 1, 0))
+    if begin:
+        file.readline(MAX_LINE_BYTES)
+    lines: list[bytes] = []
+    taken = 0
+    while len(lines) < count and taken < BLOCK_BYTES and file.tell() < end:
+        lines.append(file.readline(MAX_LINE_BYTES))
+        taken += len(lines[-1])
+    return lines
+
+
+def _parse(block: Block, lines: list[bytes], schema: pa.Schema | None) -> pa.Table:
+    """Parse a block's lines, into `schema` if there is one. Raises UsageError naming the line."""
+    _refuse_deep(block, lines)
+    # What Arrow lets pass and we do not: wrong UTF-8, null as a row, two objects on a line or one over two.
+    if _is_utf8(block.text) and all(line.lstrip().startswith(b"{") for line in lines):
+        try:
+            table = _arrow(b"\n".join(lines), schema)
+        except pa.ArrowException:
+            table = None
+        if table is not None and table.num_rows == len(lines):
+            return table
+    text = b"\n".join(mended(block.path, block.numbered()))
+    try:
+        return _arrow(text, schema)
+    except pa.ArrowException as error:
+        raise _wrong(block, schema or pa.schema([]), error) from error
+
+
+def _arrow(text: bytes, schema: pa.Schema | None) -> pa.Table:
+    import pyarrow.json as pj
+
+    if not text:
+        return (pa.schema([]) if schema is None else schema).empty_table()
+    return pj.read_json(
+        pa.BufferReader(text),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        parse_options=pj.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+        ),
+    )
+
+
+def _wrong(block: Block, schema: pa.Schema, error: Exception) -> UsageError:
+    """Say which line of a block cannot be read together with what came before it."""
+    # Raises by itself if a line is not even JSON.
+    lines = mended(block.path, block.numbered())
+    found = clash((number for number, _ in block.numbered()), lines, schema)
+    return UsageError(f"{block.path}:{found}" if found else f"{block.path}:{block.first_line}: {error}")
+
+
+def _refuse_deep(block: Block, lines: list[bytes]) -> None:
+    for index, line in enumerate(lines):
+        # Two counts are cheap, and nearly every line has too few brackets to be deep.
+        if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
+            number = [n for n, _ in block.numbered()][index]
+            raise UsageError(f"{block.path}:{number}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _depth(line: bytes) -> int:
+    """Return how deep the brackets of a line go, those inside strings aside."""
+    deepest = depth = 0
+    for match in _BRACKET_OR_STRING.finditer(line):
+        token = match.group()
+        depth += (token in b"[{") - (token in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _no_dates(type_: pa.DataType, in_list: bool) -> pa.DataType:
+    """Undo Arrow's guess that a string which looks like a date is one."""
+    del in_list
+    return pa.string() if types.is_temporal(type_) else type_
+
+
+def _no_null_items(type_: pa.DataType, in_list: bool) -> pa.DataType:
+    """Give lists that hold nothing but nulls an item type: Arrow reads list<null> wrongly (apache/arrow#51305)."""
+    return pa.string() if in_list and types.is_null(type_) else type_
+
+
+def _each_leaf(
+    type_: pa.DataType, change: Callable[[pa.DataType, bool], pa.DataType], in_list: bool = False
+) -> pa.DataType:
+    if types.is_list(type_):
+        return pa.list_(type_.value_field.with_type(_each_leaf(type_.value_type, change, True)))
+    if types.is_struct(type_):
+        return pa.struct([field.with_type(_each_leaf(field.type, change)) for field in type_])
+    return change(type_, in_list)
+
+
+def _changed(schema: pa.Schema, change: Callable[[pa.DataType, bool], pa.DataType]) -> pa.Schema:
+    return pa.schema([(field.name, _each_leaf(field.type, change)) for field in schema])

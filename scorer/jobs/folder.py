@@ -1,0 +1,122 @@
+"""Job folders: their names, finding them, and the lock that says whether a run lives in one.
+
+Invariants: a job's name never leads out of the runs folder; at most one process holds a job's lock, and the operating
+system lets go of it when that process ends, however it ends.
+"""
+
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from scorer.errors import UsageError
+from scorer.jobs.spec import FILE
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_NAME = 64
+LOCK = "job.lock"
+OWNER = "job.owner.json"
+DATABASE = "queue.sqlite"
+RESULTS = "results"
+
+
+def check_name(name: str) -> str:
+    """Return a job's name if it may be one; UsageError says what may."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a job's name: lower-case letters, digits, dot, dash and underscore, "
+            f"at most {MAX_NAME} of them, beginning with a letter or digit"
+        )
+    return name
+
+
+def default_name(dataset: str, template: str, models: tuple[str, ...]) -> str:
+    """Name a job after its dataset, template and models, the same each time."""
+    stem = Path(dataset).name.split(".")[0]
+    whole = "-".join(_slug(part) for part in (stem, template, *models))
+    if len(whole) <= MAX_NAME:
+        return whole
+    tail = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{whole[: MAX_NAME - 9]}-{tail}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._") or "x"
+
+
+def jobs_in(runs_dir: Path) -> list[Path]:
+    """Return the job folders of a runs folder, the least recently active first."""
+    if not runs_dir.is_dir():
+        return []
+    folders = [path for path in runs_dir.iterdir() if (path / FILE).is_file()]
+    return sorted(folders, key=lambda folder: (_last_change(folder), folder.name))
+
+
+def _last_change(folder: Path) -> float:
+    candidates = [folder / FILE, folder / DATABASE, folder / f"{DATABASE}-wal"]
+    return max(path.stat().st_mtime for path in candidates if path.exists())
+
+
+def find_job(runs_dir: Path, name: str) -> Path:
+    """Return the folder of a job that exists; UsageError names the nearest and the rest."""
+    folder = runs_dir / check_name(name)
+    if (folder / FILE).is_file():
+        return folder
+    known = [path.name for path in jobs_in(runs_dir)]
+    if not known:
+        raise UsageError(f"no job {name!r}: there are no jobs in {runs_dir} (--runs-dir names another folder)")
+    near = get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[-5:])}"
+    raise UsageError(f"no job {name!r} in {runs_dir}; {hint}")
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a job's folder to `<job>.1` or the next free number; nothing is deleted."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(target)
+    return target
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a job's lock; UsageError tells which process on which machine holds it already."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"job {folder.name} is in use by {_owner(folder)}; `scorer status` watches it") from None
+    try:
+        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process runs or repairs this job now."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text())
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError):
+        # the owner has the lock but has not yet written its name
+        return "another process"

@@ -1,0 +1,34 @@
+"""What will be sent for one row, exactly, before anything is sent."""
+
+from scorer import inputs, templates
+from scorer.core.estimate import DEFAULT_CHARS_PER_TOKEN
+from scorer.core.score import json_schema
+from scorer.errors import UsageError
+
+
+def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dict[str, object]:
+    """Return a row's messages, schema and options, and an estimate of its tokens."""
+    template = templates.load(prompt)
+    opened = inputs.open_dataset(dataset)
+    if row >= opened.rows:
+        raise UsageError(f"--row {row}: {opened.source} has {opened.rows} rows, the last is {opened.rows - 1}")
+    mapping, notes = inputs.map_columns(opened, sorted(template.variables), columns)
+    names = list(dict.fromkeys(mapping.values()))
+    _, batch = next(opened.read(names, start=row))
+    values = {variable: batch.column(column)[0].as_py() for variable, column in mapping.items()}
+    rendered = template.render(values)
+    tokens = (len(template.system) + len(rendered.user)) / DEFAULT_CHARS_PER_TOKEN
+    options = template.options
+    return {
+        "template": template.name,
+        "row": row,
+        "notes": notes,
+        "empty": template.is_empty(values),
+        "system": template.system,
+        "user": rendered.user,
+        "control_tokens_neutralised": rendered.neutralised,
+        "schema": json_schema(template.fields),
+        "options": {"num_ctx": options.num_ctx, "num_predict": options.num_predict, "temperature": options.temperature},
+        "estimated_prompt_tokens": round(tokens),
+        "fits": tokens + options.num_predict <= options.num_ctx,
+    }

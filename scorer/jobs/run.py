@@ -1,0 +1,344 @@
+"""Run a job: from a draft to an ending.
+
+Order matters and is always the same: lock, database, hosts, rows. A job with nothing left to do stops after the second.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from scorer import templates
+from scorer.config import HostConfig, HostsFile, load_hosts, read_token
+from scorer.core.fleet import Fleet
+from scorer.core.result import Counts
+from scorer.core.score import json_schema, scorer_for
+from scorer.dispatch.attempt import Sampling
+from scorer.dispatch.events import Event, Progress
+from scorer.dispatch.feed import Feed, Source
+from scorer.dispatch.ledger import Ledger
+from scorer.dispatch.lives import Life, Lives, Terms
+from scorer.dispatch.loop import Dispatcher, Ending, Orders
+from scorer.dispatch.rollcall import admit, call, common_model, configs_of
+from scorer.dispatch.seams import Seams, production
+from scorer.errors import UsageError
+from scorer.hosts.base import Host
+from scorer.hosts.factory import make_host
+from scorer.jobs.folder import DATABASE, check_name, find_job, jobs_in, locked, move_aside
+from scorer.jobs.log import JobLog
+from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
+from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
+from scorer.publish import Publisher
+from scorer.queue import Queue, Reader
+
+
+class View(Protocol):
+    """Where a run is shown: it is told what happens and may ask how things stand."""
+
+    def event(self, event: Event) -> None:
+        """Take note of something that happened."""
+
+    async def watch(self, progress: Callable[[], Progress]) -> None:
+        """Show the progress until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, and where its results are."""
+
+    folder: Path
+    ending: Ending
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What may differ from one run of a job to the next."""
+
+    patience_s: float
+    allow_mixed_models: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The seams of a whole run: tests bring a virtual clock and other transports, production the real ones."""
+
+    seams: Seams
+    make_host: Callable[[HostConfig], Host]
+
+
+def run(options: RunOptions, view: View) -> Ended:
+    """Start the job that the options mean, or go on with it."""
+    check_name(options.job) if options.job else None
+    drafted = draft(options)
+    for note in drafted.notes:
+        view.event(Event("choice", note))
+    folder = existing(drafted, options)
+    if folder is not None and options.fresh:
+        with locked(folder):
+            pass
+        view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
+        folder = None
+    switches = Switches(options.patience_s, options.allow_mixed_models)
+    return _in_loop(_Run(drafted, folder, switches, view, options))
+
+
+def resume(runs_dir: Path, job: str | None, hosts: Path | None, dataset: str | None, view: View) -> Ended:
+    """Go on with a job from what its folder froze: the latest unfinished one if none is named."""
+    folder = find_job(runs_dir, job) if job else _latest_unfinished(runs_dir)
+    drafted = reopened(folder, dataset, hosts)
+    switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
+    return _in_loop(_Run(drafted, folder, switches, view, None))
+
+
+def _latest_unfinished(runs_dir: Path) -> Path:
+    for folder in reversed(jobs_in(runs_dir)):
+        reader = Reader.open(folder / DATABASE)
+        try:
+            if reader.counts().pending:
+                return folder
+        finally:
+            reader.close()
+    raise UsageError(f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is")
+
+
+def _in_loop(work: "_Run") -> Ended:
+    async def main() -> Ended:
+        return await work.go(Surroundings(production(), _host_maker(os.environ)))
+
+    return anyio.run(main)
+
+
+def _host_maker(environ: "os._Environ[str]") -> Callable[[HostConfig], Host]:
+    return lambda config: make_host(config, token=read_token(config, environ))
+
+
+class _Run:
+    """One run of one job."""
+
+    def __init__(
+        self, drafted: Draft, folder: Path | None, switches: Switches, view: View, options: RunOptions | None
+    ) -> None:
+        self._drafted = drafted
+        self._folder = folder
+        self._switches = switches
+        self._view = view
+        self._options = options
+        self._stop: Callable[[bool], None] = lambda _: None
+
+    async def go(self, around: Surroundings) -> Ended:
+        """Do everything; raises UsageError, StoreError, NoHostsLeft or KeyboardInterrupt."""
+        self._around = around
+        ended: Ended | None = None
+        interrupted = False
+
+        async with anyio.create_task_group() as group:
+
+            def stop_before_start(_: bool) -> None:
+                nonlocal interrupted
+                interrupted = True
+                group.cancel_scope.cancel()
+
+            self._stop = stop_before_start
+            group.start_soon(self._mind_signals)
+            async with AsyncExitStack() as stack:
+                ended = await self._stages(stack)
+            group.cancel_scope.cancel()
+        if ended is None or interrupted:
+            raise KeyboardInterrupt
+        return ended
+
+    async def _mind_signals(self) -> None:
+        """First Ctrl-C or SIGTERM: end in order; second: at once. A closed terminal does not stop a run."""
+        asked = False
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    self._event(Event("terminal_closed", "the terminal was closed: going on"))
+                    continue
+                if not asked:
+                    text = "stopping: a few seconds for what is in flight (once more to stop at once)"
+                    self._event(Event("stopping", text))
+                self._stop(asked)
+                asked = True
+
+    async def _stages(self, stack: AsyncExitStack) -> Ended:
+        folder, queue = self._folder, None
+        if folder is not None:
+            queue = self._open(stack, folder)
+            if not queue.counts().pending:
+                return self._finished(folder, queue)
+        lives = self._make_lives(stack)
+        answers = await call(lives, first_start=not self._drafted.spec.digests)
+        for line in answers.lines():
+            self._view.event(Event("host_missing", line, "warning"))
+        spec = self._with_models(answers.present)
+        terms = self._terms(spec)
+        known = set(answers.left_out)
+        digests = admit(answers, terms)
+        for name in answers.left_out.keys() - known:
+            self._view.event(Event("host_missing", f"{name}: {answers.left_out[name]}", "warning"))
+        if not spec.digests and not any(life.info for life in answers.present):
+            raise UsageError("no host may be used:\n" + "\n".join(f"  {line}" for line in answers.lines()))
+        spec = spec.met(digests, _records(answers.present))
+        terms = replace(terms, digests=spec.digests)
+        if folder is None or queue is None:
+            folder, queue = self._create(stack, spec)
+            if not queue.counts().pending:
+                return self._finished(folder, queue)
+        write_spec(folder, spec)
+        return await self._dispatch(folder, spec, queue, lives, terms)
+
+    # -- the folder -------------------------------------------------------------------------------------------------
+
+    def _open(self, stack: AsyncExitStack, folder: Path) -> Queue:
+        stack.enter_context(locked(folder))
+        self._log = stack.enter_context(JobLog(folder))
+        spec = read_spec(folder)
+        asked = self._drafted.spec
+        spec = replace(
+            spec,
+            selection=grown(spec.selection, asked.selection),
+            hosts_file=asked.hosts_file or spec.hosts_file,
+            allow_mixed_models=self._switches.allow_mixed_models or spec.allow_mixed_models,
+            dataset=replace(spec.dataset, source=self._drafted.dataset.source),
+        )
+        # a retry may have given the rows more room than the file asks for
+        template = templates.loads(spec.template.text, f"{folder / FILE}: template")
+        self._drafted = replace(self._drafted, spec=spec, template=template)
+        self._switches = replace(self._switches, allow_mixed_models=spec.allow_mixed_models)
+        write_spec(folder, spec)
+        queue = Queue.open(folder / DATABASE, self._around.seams.wall())
+        stack.callback(queue.close)
+        queue.enqueue(spec.models, selected_rows(self._drafted.dataset, spec.selection), spec.samples)
+        return queue
+
+    def _create(self, stack: AsyncExitStack, spec: JobSpec) -> tuple[Path, Queue]:
+        if self._options is None:
+            raise AssertionError("a resumed job has a folder")
+        folder = self._options.runs_dir / spec.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the job's folder {folder}: {error.strerror}") from None
+        write_spec(folder, spec)
+        return folder, self._open(stack, folder)
+
+    def _finished(self, folder: Path, queue: Queue) -> Ended:
+        publisher = self._publisher(folder, queue, self._drafted.spec)
+        publisher.recover()
+        publisher.finish()
+        return Ended(folder, Ending.FINISHED, queue.counts())
+
+    def _publisher(self, folder: Path, queue: Queue, spec: JobSpec) -> Publisher:
+        return Publisher(queue, folder, schema_of(spec, self._drafted.template))
+
+    # -- the hosts --------------------------------------------------------------------------------------------------
+
+    def _make_lives(self, stack: AsyncExitStack) -> list[Life]:
+        lives = [Life(config, self._around.make_host(config)) for config in configs_of(self._drafted.hosts.hosts)]
+        for life in lives:
+            stack.push_async_callback(life.host.close)
+        return lives
+
+    def _with_models(self, present: Sequence[Life]) -> JobSpec:
+        spec = self._drafted.spec
+        if self._folder is not None or self._options is None:
+            return spec
+        models = spec.models or (common_model(present),)
+        named = self._drafted.named(models, self._options.job, chosen=not spec.models)
+        again = replace(self._options, job=named.name)
+        if existing(replace(self._drafted, spec=named), again) is not None:
+            # the same job was submitted with its model named
+            named = replace(named, digests=read_spec(self._options.runs_dir / named.name).digests)
+        return named
+
+    def _terms(self, spec: JobSpec) -> Terms:
+        template = self._drafted.template
+        return Terms(
+            models=spec.models,
+            digests=spec.digests,
+            allow_mixed=self._switches.allow_mixed_models,
+            system=template.system,
+            schema=json_schema(template.fields),
+            num_ctx=template.options.num_ctx,
+            think=template.options.think,
+        )
+
+    # -- the rows ---------------------------------------------------------------------------------------------------
+
+    async def _dispatch(self, folder: Path, spec: JobSpec, queue: Queue, members: list[Life], terms: Terms) -> Ended:
+        seams = self._around.seams
+        publisher = self._publisher(folder, queue, spec)
+        publisher.recover()
+        fleet = Fleet(seams.rng)
+        lives = Lives(terms, fleet, seams.rng, seams.wall)
+        for life in members:
+            lives.add(life)
+        source = Source(self._drafted.dataset, self._drafted.template, spec.columns, spec.keep)
+        feeds = [Feed(model, queue, source, seams) for model in spec.models]
+        ledger = Ledger(queue, publisher, folder, seams, self._switches.patience_s)
+        options = self._drafted.template.options
+        sampling = Sampling(
+            options.num_predict, options.temperature, options.seed, scorer_for(self._drafted.template.fields)
+        )
+        watch = _Watch(self._drafted.hosts)
+        orders = Orders(sampling, self._switches.patience_s, watch, self._around.make_host)
+        dispatcher = Dispatcher(orders, fleet, lives, feeds, ledger, seams)
+        dispatcher.observe = self._event
+        self._stop = lambda at_once: dispatcher.stop(at_once=at_once)
+        self._event(Event("started", f"job {spec.name}: {queue.counts().pending} tasks to do"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._view.watch, dispatcher.progress)
+            ending = await dispatcher.run(queue.counts())
+            group.cancel_scope.cancel()
+        counts = queue.counts()
+        self._event(Event("ended", f"{ending}: {counts.done} done, {counts.dead} dead, {counts.pending} left"))
+        for life in lives.by_name.values():
+            await life.host.close()
+        return Ended(folder, ending, counts)
+
+    def _event(self, event: Event) -> None:
+        level = {"info": 20, "warning": 30, "error": 40}[event.level]
+        self._log.log(level, event.text, extra={"kind": event.kind, "details": event.details})
+        self._view.event(event)
+
+
+def _records(present: Sequence[Life]) -> dict[str, HostRecord]:
+    return {
+        life.config.name: HostRecord(
+            life.config.url,
+            life.info.version,
+            {model.name: model.digest for model in life.info.models if model.digest},
+        )
+        for life in present
+        if life.info is not None
+    }
+
+
+class _Watch:
+    """Looks whether the hosts file has changed since it was last read."""
+
+    def __init__(self, hosts: HostsFile) -> None:
+        self._path = Path(hosts.path) if hosts.path else None
+        self._seen = self._signature()
+
+    def __call__(self) -> HostsFile | None:
+        """Return the file's new content, None if it is as it was; UsageError, once, if it is broken or gone."""
+        signature = self._signature()
+        if self._path is None or signature == self._seen:
+            return None
+        self._seen = signature
+        return load_hosts(self._path)
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._path.stat() if self._path else None
+        except OSError:
+            return None
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None

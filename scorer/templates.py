@@ -1,0 +1,289 @@
+"""Templates: what is asked of the model about each row, and what it has to answer.
+
+A template is a TOML file: a constant `system` text (the rubric, first in every prompt, so that every host's prefix
+cache keeps it), a `user` text into which the row's columns are put, the fields of the answer and the sampling options.
+Both texts are Jinja, compiled once; rows are values and never compiled. A prompt depends on nothing but the template
+and the row: no global functions, no randomness, no other files.
+
+Autoescape is off on purpose: prompts are not HTML, and `&lt;` where the row says `<` would change what is judged.
+Control tokens inside rows are broken where they are printed, after every filter, so that no filter brings one back.
+
+Invariants: `load` and `loads` raise nothing but `UsageError`; `render` raises nothing but `RowFault`, and equal values
+give equal prompts in every process.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, MutableSequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jinja2
+import jinja2.meta
+import jinja2.runtime
+import jinja2.sandbox
+import pydantic
+from pydantic.dataclasses import dataclass as table
+
+from scorer.config import read_text
+from scorer.core.checked import STRICT, check, nearest, parse_toml, quoted
+from scorer.core.control_tokens import neutralise
+from scorer.core.output import RESERVED as RESERVED
+from scorer.core.output import fields_from
+from scorer.core.score import Field
+from scorer.errors import FaultKind, RowFault, UsageError
+
+_IN_PACKAGE = Path(__file__).parent / "prompts"  # an installed wheel
+_IN_CHECKOUT = Path(__file__).parent.parent / "prompts"  # an editable install
+_COUNTS = "neutralised counts"  # in every context, and not an identifier: no template can name it
+_THINK_LEVELS = ("low", "medium", "high", "max")
+_NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")  # also part of the job's name, hence of a folder's
+
+# What the sandboxed evaluation of an author's expression over a row's values may raise: Jinja's own errors, and
+# Python's for values of the wrong type, size or shape.
+_RENDER_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+
+
+def _think(value: object) -> object:
+    if not isinstance(value, bool) and value not in _THINK_LEVELS:
+        raise ValueError(f"must be true, false or one of {', '.join(_THINK_LEVELS)}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("may hold small letters, digits, dots, dashes and _, at most 64, a letter or digit first")
+    return value
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    return value
+
+
+@table(frozen=True, slots=True, config=STRICT)
+class Options:
+    """Sampling options. Lengths are in tokens; `num_ctx` holds the system text, the row and the answer together."""
+
+    temperature: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
+    num_predict: Annotated[int, pydantic.Field(ge=1)] = 96
+    num_ctx: Annotated[int, pydantic.Field(ge=256, le=1 << 24)] = 4096
+    seed: Annotated[int, pydantic.Field(ge=0, lt=1 << 31)] = 0
+    think: Annotated[bool | str, pydantic.PlainValidator(_think)] = False
+
+
+@table(frozen=True, slots=True, config=STRICT)
+class _File:
+    """A template file's top level; the tables in it are checked one by one, so that errors can name them."""
+
+    name: Annotated[str, pydantic.AfterValidator(_name)]
+    system: Annotated[str, pydantic.AfterValidator(_filled)]
+    user: Annotated[str, pydantic.AfterValidator(_filled)]
+    output: dict[str, Any]
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    control_tokens: Literal["neutralise", "keep"] = "neutralise"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A row's prompt, and how many control tokens in it were broken."""
+
+    user: str
+    neutralised: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """A checked template, ready to render.
+
+    `variables` are the names that `user` takes from a row. `text` is the whole file, `source` where it came from.
+    `fingerprint` is a SHA-256 over all that affects prompts and answers: not the name, comments or layout.
+    """
+
+    name: str
+    system: str
+    user: str
+    fields: tuple[Field, ...]
+    options: Options
+    control_tokens: str
+    variables: frozenset[str]
+    text: str
+    source: str
+    fingerprint: str
+    _compiled: jinja2.Template = dataclasses.field(repr=False, compare=False)
+
+    def render(self, values: Mapping[str, object]) -> Rendered:
+        """Render the user text from a row's values by variable name; null renders as nothing.
+
+        Raises RowFault (RENDER_FAILED, permanent): the same row would fail the same way everywhere.
+        """
+        counts: list[int] = []
+        try:
+            context: dict[str, object] = {name: _text_of(values[name]) for name in self.variables if name in values}
+            if self.control_tokens == "neutralise":
+                context[_COUNTS] = counts
+            user = self._compiled.render(context)
+            user.encode()  # a lone surrogate can be neither sent nor stored
+        except _RENDER_ERRORS as error:
+            raise RowFault(FaultKind.RENDER_FAILED, _first_line(error), permanent=True) from error
+        return Rendered(user, sum(counts))
+
+    def is_empty(self, values: Mapping[str, object]) -> bool:
+        """Whether every variable the template uses is null or blank: such a row must not be sent."""
+        return all(_is_blank(values.get(name)) for name in self.variables)
+
+
+def load(name_or_path: str) -> Template:
+    """Load a shipped template by its name, or any template file by its path; UsageError if there is neither."""
+    folder = _folder()
+    path = folder / f"{name_or_path}.toml"
+    if path.name == f"{name_or_path}.toml" and path.is_file():
+        return _load_shipped(path)
+    looks_like_path = name_or_path.endswith(".toml") or "/" in name_or_path
+    if not looks_like_path and not Path(name_or_path).is_file():
+        known = sorted(path.stem for path in folder.glob("*.toml"))
+        raise UsageError(
+            f"no template called {quoted(name_or_path)}; {nearest(name_or_path, known)}\n"
+            "Shipped: " + ", ".join(known) + ". A template of your own is given by its path, such as ./mine.toml."
+        )
+    return loads(read_text(Path(name_or_path), "template"), name_or_path)
+
+
+def shipped() -> list[Template]:
+    """Load every template in the prompts folder, by name; a user's own file there is one of them."""
+    return [_load_shipped(path) for path in sorted(_folder().glob("*.toml"))]
+
+
+def loads(text: str, source: str) -> Template:
+    """Read a template from TOML; UsageError names `source`, the table and the key."""
+    file = check(_File, parse_toml(text, source), source)
+    system = _constant(file.system, f"{source}: system")
+    compiled, variables = _compile(file.user, f"{source}: user")
+    if not variables:
+        raise UsageError(f"{source}: user takes nothing from the row; write a column's name as {{{{ text }}}}")
+    fields = fields_from(file.output, source)
+    options = checked_options(file.options, f"{source}: [options]")
+    return Template(
+        name=file.name,
+        system=system,
+        user=file.user,
+        fields=fields,
+        options=options,
+        control_tokens=file.control_tokens,
+        variables=variables,
+        text=text,
+        source=source,
+        fingerprint=_fingerprint(system, file, fields, options),
+        _compiled=compiled,
+    )
+
+
+def checked_options(table: Mapping[str, object], place: str) -> Options:
+    """Make Options from a table of their names; UsageError begins with `place` and names the key."""
+    options = check(Options, table, place)
+    if options.num_predict >= options.num_ctx:
+        raise UsageError(f"{place}: num_predict ({options.num_predict}) leaves no room in num_ctx ({options.num_ctx})")
+    return options
+
+
+def _folder() -> Path:
+    return _IN_PACKAGE if _IN_PACKAGE.is_dir() else _IN_CHECKOUT
+
+
+def _load_shipped(path: Path) -> Template:
+    template = loads(read_text(path, "template"), str(path))
+    if template.name != path.stem:
+        raise UsageError(f"{path}: name is {quoted(template.name)} but the file is {path.name}; make them the same")
+    return template
+
+
+@jinja2.pass_context
+def _printed(context: jinja2.runtime.Context, value: object) -> object:
+    """Finish every value that a template prints; literal text of the template does not come here."""
+    if value is None:
+        return ""
+    counts: MutableSequence[int] | None = context.get(_COUNTS)
+    if counts is None:
+        return value
+    text, broken = neutralise(str(value))
+    counts.append(broken)
+    return text
+
+
+def _make_environment() -> jinja2.Environment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, autoescape=False, finalize=_printed
+    )
+    environment.globals.clear()  # `dict` and `range` are names of columns here, and lipsum is random
+    del environment.filters["random"]
+    return environment
+
+
+_ENVIRONMENT = _make_environment()
+
+
+def _compile(source: str, place: str) -> tuple[jinja2.Template, frozenset[str]]:
+    """Compile a Jinja text and find the variables it takes from outside."""
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        if list(jinja2.meta.find_referenced_templates(tree)):
+            raise UsageError(f"{place}: a template cannot include, import or extend another file")
+        return _ENVIRONMENT.from_string(source), frozenset(jinja2.meta.find_undeclared_variables(tree))
+    except jinja2.TemplateSyntaxError as error:
+        raise UsageError(f"{place}, line {error.lineno}: {error.message}") from None
+    except (RecursionError, SyntaxError):  # Python's own limits on nesting
+        raise UsageError(f"{place}: nested too deeply") from None
+
+
+def _constant(source: str, place: str) -> str:
+    """Render a text that takes nothing from the row, so that it is the same for all of them."""
+    compiled, variables = _compile(source, place)
+    if variables:
+        raise UsageError(
+            f"{place} must be the same for every row, so {{{{ {min(variables)} }}}} belongs in user\n"
+            "Braces that are meant as they stand go between {% raw %} and {% endraw %}."
+        )
+    try:
+        return compiled.render()
+    except _RENDER_ERRORS as error:
+        raise UsageError(f"{place}: {_first_line(error)}") from None
+
+
+def _fingerprint(system: str, file: _File, fields: tuple[Field, ...], options: Options) -> str:
+    content = {
+        "system": system,
+        "user": file.user,
+        "control_tokens": file.control_tokens,
+        "output": [dataclasses.asdict(field) for field in fields],
+        "options": dataclasses.asdict(options),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _text_of(value: object) -> object:
+    if value is None:
+        return ""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _is_blank(value: object) -> bool:
+    if isinstance(value, (str, bytes)):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, Sized) and not len(value))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,0 +1,1 @@
+"""Doubles: servers that tests talk to instead of real ones."""

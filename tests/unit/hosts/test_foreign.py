@@ -1,0 +1,79 @@
+"""Every exception of the libraries below has its own line in the table, today's and tomorrow's."""
+
+import socket
+import ssl
+
+import aiohttp.client_exceptions
+import aiohttp.http_exceptions
+import httpx
+import pytest
+
+from scorer.errors import Fault, FaultKind, HostFault, UnclearFault
+from scorer.hosts.foreign import FOREIGN, MEANING, fault_of, name_of
+
+# how to use httpx wrongly; and answers to a web socket, which is no exception of a request
+OURS = {"CookieConflict", "StreamError", "StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead"}
+ELSEWHERE = {"WSMessageTypeError"}
+
+
+def exceptions_of(module) -> list[type[Exception]]:
+    found = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Exception)}
+    return sorted(
+        (c for c in found if c.__module__.partition(".")[0] == module.__name__.partition(".")[0]), key=name_of
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *exceptions_of(httpx),
+        *exceptions_of(aiohttp.client_exceptions),
+        *exceptions_of(aiohttp.http_exceptions),
+    ],
+    ids=name_of,
+)
+def test_every_exception_of_the_libraries_is_known_to_the_table(kind):
+    if kind.__name__ in OURS | ELSEWHERE:
+        assert name_of(kind) not in MEANING
+    else:
+        assert name_of(kind) in MEANING
+        assert issubclass(kind, FOREIGN)
+
+
+@pytest.mark.parametrize("kind", [ssl.SSLCertVerificationError, socket.gaierror, ConnectionResetError, TimeoutError])
+def test_the_systems_exceptions_become_faults_too(kind):
+    assert isinstance(fault_of(kind("away")), Fault)
+
+
+def raised(outer: Exception, inner: Exception | None) -> Exception:
+    outer.__cause__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sent"),
+    [
+        (httpx.ConnectError("no"), FaultKind.UNREACHABLE, False),
+        (httpx.ConnectTimeout("no"), FaultKind.UNREACHABLE, False),
+        (httpx.ReadError("no"), FaultKind.DROPPED, True),
+        (httpx.RemoteProtocolError("no"), FaultKind.DROPPED, True),
+        (httpx.DecodingError("no"), FaultKind.BAD_BODY, True),
+        (httpx.TooManyRedirects("no"), FaultKind.GATEWAY, True),
+        (raised(httpx.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()), FaultKind.DROPPED, True),
+        (raised(httpx.ConnectTimeout("x"), aiohttp.ClientOSError(104, "x")), FaultKind.DROPPED, True),
+        (raised(httpx.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError("x")), FaultKind.UNREACHABLE, False),
+    ],
+    ids=repr,
+)
+def test_the_cause_decides_and_not_what_the_transport_calls_it(error, kind, sent):
+    fault = fault_of(error)
+    assert (fault.kind, fault.sent) == (kind, sent)
+    assert isinstance(fault, UnclearFault if kind is FaultKind.DROPPED else HostFault)
+
+
+def test_the_message_is_the_systems_own_words_on_one_line():
+    error = raised(httpx.ConnectTimeout("a\nb"), ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 1)"))
+    assert fault_of(error).message == "Connection refused"
+    assert fault_of(httpx.ReadError("a\n  b")).message == "connection lost: a b"
+    assert fault_of(httpx.ReadError("")).message == "connection lost: ReadError"
+    assert len(fault_of(httpx.ReadError("x" * 10_000)).message) < 300
