@@ -271,7 +271,7 @@ def _touching(path: Path) -> Iterator[None]:
 
 def _sync(descriptor: int) -> None:
     """Bring a file to the platter: on macOS fsync alone stops at the drive's cache."""
-    if sys.platform == "darwin":
+    if sys.platform == "darwin":  # pragma: no cover  (only there)
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)

@@ -29,12 +29,13 @@ class Asked:
 
 def judge(reply: Reply, asked: Asked, ratio: TokenRatio, parse: ParseCompletion) -> dict[str, object]:
     """Return the parsed record of a trustworthy reply; raise RowFault otherwise."""
-    if reply.prompt_tokens is not None and looks_truncated(
-        reply.prompt_tokens, asked.num_ctx, ratio.tokens(asked.chars), calibrated=ratio.calibrated
+    read = reply.prompt_tokens if reply.reported_prompt_tokens is None else reply.reported_prompt_tokens
+    if read is not None and looks_truncated(
+        read, asked.num_ctx, ratio.tokens(asked.chars), calibrated=ratio.calibrated
     ):
         raise RowFault(
             FaultKind.CONTEXT_OVERFLOW,
-            f"the server cut the prompt silently: it read {reply.prompt_tokens} tokens of about "
+            f"the server cut the prompt silently: it read {read} tokens of about "
             f"{ratio.tokens(asked.chars)}, context {asked.num_ctx}",
             permanent=True,
             completion=reply.text,

@@ -89,7 +89,10 @@ class ResultRow(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A waiting task; a tuple, since there may be millions. `tries` counts what was sent before; `history` is what is held against it, oldest first."""
+    """A waiting task; a tuple, since there may be millions.
+
+    `tries` counts what was sent before; `history` is what is held against it, oldest first.
+    """
 
     key: TaskKey
     tries: int

@@ -164,7 +164,8 @@ class Reply:
     """What a host answered, before anyone believed it.
 
     Times are seconds as the server measured them, None where it does not say. `finish` is `stop` or `length`; anything
-    else never becomes a Reply. `prompt_tokens` counts the whole prompt whether or not a cache saved computing it.
+    else never becomes a Reply. `prompt_tokens` counts the whole prompt whether or not a cache saved computing it;
+    `reported_prompt_tokens` is the server's figure even where it leaves out what its cache held.
     """
 
     text: str
@@ -174,6 +175,7 @@ class Reply:
     prefill_s: float | None = None
     decode_s: float | None = None
     load_s: float | None = None
+    reported_prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,10 @@ class Child:
                 return None
         piece = self._stdout.read1(MAX_REPORT_BYTES)
         self._report += piece
-        if piece and not self._report.endswith(b"\n"):
-            return None
         if not piece:
-            return {"error": f"the engine's process ended at once (exit status {self._process.wait(STOP_TIMEOUT_S)})"}
-        report = json.loads(self._report)
-        return report if isinstance(report, dict) else {"error": "the engine reported nonsense"}
+            self.stop()
+            return {"error": f"the engine's process ended at once (exit status {self._process.returncode})"}
+        return _parsed(self._report) if self._report.endswith(b"\n") else None
 
     def stop(self) -> None:
         """End the process, politely at first, and forget it."""
@@ -73,3 +71,11 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._stdout.close()
+
+
+def _parsed(report: bytearray) -> dict[str, object]:
+    try:
+        value = json.loads(report)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"error": "the engine reported nonsense"}

@@ -129,7 +129,8 @@ class EmbeddedHost:
         try:
             while (report := await self._run_blocking(child.wait_report, REPORT_POLL_S)) is None:
                 pass
-        except anyio.get_cancelled_exc_class():
+        except BaseException:
+            # a cancelled warm-up above all: nobody would end this process
             await self._stop()
             raise
         port = report.get("port")

@@ -6,11 +6,11 @@ connection, which is how the work on the server is stopped. The token is in the 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import isfinite
+from typing import cast
 
 import anyio
 import httpx
@@ -26,6 +26,8 @@ __all__ = ["Answer", "Connect", "Http", "aiohttp_transport", "excerpt", "only_ho
 
 # connect, ask, answer: for questions that need no model
 QUESTION_TIMEOUT_S = 2 * CONNECT_TIMEOUT_S
+# no limit on reading: whoever asks sets the deadline by cancelling
+TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S).as_dict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ class Answer:
 
 
 class Http:
-    """One host's HTTP client. `token` is sent as a Bearer token."""
+    """One host's HTTP client. `token` is sent as a Bearer token.
+
+    It speaks to the transport directly: an `httpx.AsyncClient` in between adds cookies, redirects, environment and
+    decoding, none of which is wanted here, and costs as much as the request itself.
+    """
 
     def __init__(self, config: HostConfig, transport: httpx.AsyncBaseTransport, *, token: str | None = None) -> None:
         headers = httpx.Headers(list(config.headers))
@@ -60,16 +66,12 @@ class Http:
         headers.setdefault("User-Agent", f"scorer/{scorer.__version__}")
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            base_url=config.url,
-            headers=headers,
-            # no limit on reading: whoever asks sets the deadline by cancelling
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._headers = headers
+        self._headers_with_body = headers.copy()
+        self._headers_with_body["Content-Type"] = "application/json"
+        self._base = config.url.rstrip("/")
+        self._urls: dict[str, httpx.URL] = {}
+        self._transport = transport
 
     async def json(
         self, method: str, path: str, body: Mapping[str, object] | None = None, *, cap: int = MAX_BODY_BYTES
@@ -79,10 +81,9 @@ class Http:
         `cap` is in bytes. Raises HostFault (unreachable, redirected, encoded, too large, not HTTP) or UnclearFault
         (connection lost).
         """
-        content = None if body is None else _encoded(body)
-        headers = None if body is None else {"Content-Type": "application/json"}
         try:
-            async with self._client.stream(method, path, content=content, headers=headers) as response:
+            response = await self._transport.handle_async_request(self._request(method, path, body))
+            async with aclosing(response):
                 _refuse_unwanted(response)
                 raw = await _read(response, cap)
         except FOREIGN as error:
@@ -97,7 +98,19 @@ class Http:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
+
+    def _request(self, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Request:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx.URL(self._base + path)
+        return httpx.Request(
+            method,
+            url,
+            headers=self._headers if body is None else self._headers_with_body,
+            content=None if body is None else _encoded(body),
+            extensions={"timeout": TIMEOUT},
+        )
 
 
 @contextmanager
@@ -120,14 +133,14 @@ def excerpt(text: bytes | str, limit: int = 200) -> str:
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(body)
     # half of a surrogate pair is no character: some servers refuse the whole request over it
     return text.encode("utf-8", "replace")
 
 
 def _refuse_unwanted(response: httpx.Response) -> None:
     """Refuse what must not be followed or unpacked, before a byte of the body is read."""
-    if response.is_redirect or 300 <= response.status_code < 400:
+    if 300 <= response.status_code < 400:
         target = excerpt(response.headers.get("location", "nowhere"))
         raise HostFault(FaultKind.GATEWAY, f"HTTP {response.status_code}: redirected to {target}")
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -137,18 +150,25 @@ def _refuse_unwanted(response: httpx.Response) -> None:
 
 async def _read(response: httpx.Response, cap: int) -> bytes:
     body = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            body += piece
-            if len(body) > cap:
-                raise HostFault(FaultKind.BAD_BODY, f"the body is larger than {cap} bytes")
+    if response.is_stream_consumed:
+        # a transport without a network has it all at once
+        body += response.content
+    else:
+        # httpx promises an iterator only, but it is a generator, and wants to be closed if it is left half-way
+        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > cap:
+                    break
+    if len(body) > cap:
+        raise HostFault(FaultKind.BAD_BODY, f"the body is larger than {cap} bytes")
     return bytes(body)
 
 
 def _document(body: bytes) -> dict[str, object] | None:
     """Parse strictly: UTF-8, no NaN or infinity by any spelling, no nesting deeper than the parser bears."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        value = _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -163,3 +183,7 @@ def _finite(text: str) -> float:
     if not isfinite(value):
         raise ValueError(text)
     return value
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

@@ -147,11 +147,12 @@ class OllamaHost:
         if not text.strip() and reason == "stop":
             where = "; there was text in `thinking`" if said.get("thinking") else ""
             raise RowFault(FaultKind.INVALID_OUTPUT, f"the answer is empty{where}", completion=text)
-        whole_prompt = self._version != COUNTS_WITHOUT_CACHE
+        prompt_tokens = count(document.get("prompt_eval_count"))
         return Reply(
             text=text,
             finish=str(reason),
-            prompt_tokens=count(document.get("prompt_eval_count")) if whole_prompt else None,
+            prompt_tokens=None if self._version == COUNTS_WITHOUT_CACHE else prompt_tokens,
+            reported_prompt_tokens=prompt_tokens,
             output_tokens=count(document.get("eval_count")),
             prefill_s=seconds(document.get("prompt_eval_duration"), NANOSECONDS),
             decode_s=seconds(document.get("eval_duration"), NANOSECONDS),

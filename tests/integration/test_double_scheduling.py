@@ -316,6 +316,13 @@ def test_keep_alive_0_unloads_when_the_request_is_done() -> None:
         assert [r.load for r in double.generations] == ["load", "load"]
 
 
+def test_keep_alive_counts_from_the_end_of_the_last_request() -> None:
+    spec = Spec(decode_tps=1, output_tokens=3600, time_scale=1e4)
+    with OllamaDouble(spec) as double, client(double) as http:
+        http.post("/api/chat", json=body("longer than its keep_alive", keep_alive=3000))
+        assert len(http.get("/api/ps").json()["models"]) == 1
+
+
 def test_a_third_model_evicts_an_idle_one() -> None:
     models = tuple(Model(name=f"m{i}") for i in range(3))
     with OllamaDouble(Spec(models=models, max_loaded=2)) as double, client(double) as http:

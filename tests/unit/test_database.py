@@ -1,5 +1,7 @@
 import sqlite3
 from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,12 +15,12 @@ Mount = namedtuple("Mount", "mountpoint fstype")
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "db.sqlite"
 
 
 @pytest.fixture
-def db(path):
+def db(path: Path) -> Iterator[Database]:
     opened = Database.open_to_write(path)
     with opened.write() as connection:
         connection.exec_driver_sql("CREATE TABLE t (x)")
@@ -26,7 +28,7 @@ def db(path):
     opened.close()
 
 
-def test_commits_are_synced_and_logged_ahead(db):
+def test_commits_are_synced_and_logged_ahead(db: Database) -> None:
     with db.read() as connection:
         settings = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -41,15 +43,19 @@ def test_commits_are_synced_and_logged_ahead(db):
     }
 
 
-def test_an_exception_undoes_the_whole_transaction(db):
-    with pytest.raises(ZeroDivisionError), db.write() as connection:
-        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
-        1 / 0  # noqa: B018
+def test_an_exception_undoes_the_whole_transaction(db: Database) -> None:
+    def fail() -> None:
+        with db.write() as connection:
+            connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with db.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 0
 
 
-def test_a_read_sees_one_state_while_others_write(db, path):
+def test_a_read_sees_one_state_while_others_write(db: Database, path: Path) -> None:
     reader = Database.open_to_read(path)
     with reader.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 0
@@ -59,7 +65,9 @@ def test_a_read_sees_one_state_while_others_write(db, path):
     reader.close()
 
 
-def test_a_lock_held_elsewhere_is_an_error_and_ends_the_writing(db, path, monkeypatch):
+def test_a_lock_held_elsewhere_is_an_error_and_ends_the_writing(
+    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with db.read() as connection:
@@ -72,7 +80,7 @@ def test_a_lock_held_elsewhere_is_an_error_and_ends_the_writing(db, path, monkey
         pass
 
 
-def test_our_own_mistakes_in_sql_are_no_store_errors(db):
+def test_our_own_mistakes_in_sql_are_no_store_errors(db: Database) -> None:
     with pytest.raises(DBAPIError), db.read() as connection:
         connection.exec_driver_sql("SELECT nothing FROM nowhere")
     with pytest.raises(DBAPIError), db.read() as connection:
@@ -90,18 +98,18 @@ def test_our_own_mistakes_in_sql_are_no_store_errors(db):
         (sqlite3.SQLITE_READONLY_DIRECTORY, StoreError, "may not be written"),
     ],
 )
-def test_every_trouble_has_its_meaning(path, code, kind, text):
+def test_every_trouble_has_its_meaning(path: Path, code: int, kind: str, text: str) -> None:
     error = store_error(path, code, "as SQLite says")
     assert type(error) is kind
     assert str(path) in str(error)
     assert text in str(error)
 
 
-def test_a_broken_constraint_is_a_bug(path):
+def test_a_broken_constraint_is_a_bug(path: Path) -> None:
     assert store_error(path, sqlite3.SQLITE_CONSTRAINT_UNIQUE, "UNIQUE") is None
 
 
-def test_a_large_log_is_cut(db, path, monkeypatch):
+def test_a_large_log_is_cut(db: Database, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = path.with_name(path.name + "-wal")
     with db.write() as connection:
         connection.exec_driver_sql("INSERT INTO t VALUES (randomblob(100000))")
@@ -112,7 +120,9 @@ def test_a_large_log_is_cut(db, path, monkeypatch):
     assert log.stat().st_size == 0
 
 
-def test_a_reader_that_stays_puts_the_cut_off_without_blocking_every_commit(db, path, monkeypatch):
+def test_a_reader_that_stays_puts_the_cut_off_without_blocking_every_commit(
+    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = path.with_name(path.name + "-wal")
     reader = Database.open_to_read(path)
     with db.read() as connection:
@@ -133,7 +143,9 @@ def test_a_reader_that_stays_puts_the_cut_off_without_blocking_every_commit(db, 
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p", "SMBFS"])
-def test_network_file_systems_are_refused_with_the_way_out(tmp_path, monkeypatch, kind):
+def test_network_file_systems_are_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     mounts = [Mount("/", "ext4"), Mount(str(tmp_path), kind)]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     with pytest.raises(UsageError, match="--runs-dir") as caught:
@@ -141,19 +153,19 @@ def test_network_file_systems_are_refused_with_the_way_out(tmp_path, monkeypatch
     assert kind in str(caught.value)
 
 
-def test_the_nearest_mount_decides(tmp_path, monkeypatch):
+def test_the_nearest_mount_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = [Mount("/", "nfs"), Mount(str(tmp_path), "ext4")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     refuse_network_folder(tmp_path / "job")
 
 
-def test_an_unknown_mount_is_let_through(tmp_path, monkeypatch):
+def test_an_unknown_mount_is_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: [])
     refuse_network_folder(tmp_path)
 
 
-def test_a_file_system_without_shared_memory_is_refused(monkeypatch):
+def test_a_file_system_without_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # A database in memory cannot have a write-ahead log either.
     monkeypatch.setattr(Database, "_uri", staticmethod(lambda path, mode: "file::memory:"))
     with pytest.raises(StoreError, match="write-ahead log"):
-        Database.open_to_write(database.Path("memory.sqlite"))
+        Database.open_to_write(Path("memory.sqlite"))

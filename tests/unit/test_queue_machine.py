@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import entries
@@ -10,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scorer.core.result import Counts, Died, Done
+from scorer.core.result import Counts, Died, Done, Entry
 from scorer.core.task import State
 from scorer.errors import StoreError
 from scorer.queue import Queue, Reader
@@ -32,7 +33,7 @@ some_entries = st.lists(
 class Expected:
     """What the queue should know of one task."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.state = State.PENDING
         self.tries = 0
         self.history = []
@@ -40,7 +41,7 @@ class Expected:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "queue.sqlite"
@@ -52,29 +53,29 @@ class QueueMachine(RuleBasedStateMachine):
         self.fixed = None
 
     @initialize()
-    def begin_with_both_models(self):
+    def begin_with_both_models(self) -> None:
         self.enqueue(list(MODELS), 2, 1)
 
     @rule(models=st.permutations(MODELS), rows=st.integers(0, 8), samples=st.integers(1, 2))
-    def enqueue(self, models, rows, samples):
+    def enqueue(self, models: list[str], rows: int, samples: int) -> None:
         self.added(models, range(rows), samples, self.queue.enqueue(models, rows, samples))
 
     @rule(rows=st.lists(st.integers(0, 7), unique=True), samples=st.integers(1, 2))
-    def enqueue_a_sample(self, rows, samples):
+    def enqueue_a_sample(self, rows: list[int], samples: int) -> None:
         self.added(["m"], rows, samples, self.queue.enqueue(["m"], rows, samples))
 
-    def added(self, models, rows, samples, count):
+    def added(self, models: Sequence[str], rows: Sequence[int], samples: int, count: int) -> None:
         wanted = {(model, row, sample) for model in models for row in rows for sample in range(samples)}
         missing = wanted - self.tasks.keys()
         assert count == len(missing)
         self.tasks |= {key: Expected() for key in missing}
 
     @rule(batch=some_entries)
-    def commit(self, batch):
+    def commit(self, batch: list[Entry]) -> None:
         self.now += 1
         assert self.queue.commit(batch, self.now) == sum(self.expect(entry) for entry in batch)
 
-    def expect(self, entry):
+    def expect(self, entry: Entry) -> bool:
         task = self.tasks.get(tuple(entry.key))
         if task is None or task.state is not State.PENDING:
             return False
@@ -90,14 +91,14 @@ class QueueMachine(RuleBasedStateMachine):
         return True
 
     @rule(kind=st.sampled_from([None, *KINDS]))
-    def revive(self, kind):
+    def revive(self, kind: str | None) -> None:
         dead = [t for t in self.tasks.values() if t.state is State.DEAD and kind in (None, t.kind)]
         assert self.queue.revive(kind) == len(dead)
         for task in dead:
             task.state, task.history = State.PENDING, []
 
     @rule(limit=st.integers(1, 5))
-    def fix_part(self, limit):
+    def fix_part(self, limit: int) -> None:
         part = self.queue.fix_part(limit)
         if self.fixed is None:
             first = sum(p.rows for p in self.parts) + 1
@@ -111,19 +112,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.fixed)
     @rule()
-    def record_part(self):
+    def record_part(self) -> None:
         self.queue.record_part(self.fixed[0], 100, "abc")
         self.parts.append(self.queue.parts()[-1])
         assert self.parts[-1].recorded
         self.fixed = None
 
     @rule()
-    def restart(self):
+    def restart(self) -> None:
         self.queue.close()
         self.queue = Queue.open(self.path, self.now)
 
     @rule()
-    def lose_the_job_to_another_process(self):
+    def lose_the_job_to_another_process(self) -> None:
         stale = self.queue
         self.queue = Queue.open(self.path, self.now)
         with pytest.raises(StoreError):
@@ -131,7 +132,7 @@ class QueueMachine(RuleBasedStateMachine):
         stale.close()
 
     @invariant()
-    def it_knows_what_waits(self):
+    def it_knows_what_waits(self) -> None:
         for model in MODELS:
             found, after = {}, None
             while page := self.queue.pending(model, after, 3) if self.tasks else []:
@@ -145,7 +146,7 @@ class QueueMachine(RuleBasedStateMachine):
             }
 
     @invariant()
-    def it_knows_what_is_over(self):
+    def it_knows_what_is_over(self) -> None:
         states = [task.state for task in self.tasks.values()]
         expected = Counts(*(states.count(state) for state in (State.PENDING, State.DONE, State.DEAD)))
         assert self.queue.counts() == expected
@@ -156,13 +157,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.unpublished()[0] == len(results) - sum(p.rows for p in self.parts)
 
     @invariant()
-    def it_is_sound(self):
+    def it_is_sound(self) -> None:
         assert self.queue.problems() == self.queue.tally_problems() == []
         reader = Reader.open(self.path)
         assert sum(host.rows for host in reader.per_host()) == len(self.results)
         reader.close()
 
-    def teardown(self):
+    def teardown(self) -> None:
         self.queue.close()
         shutil.rmtree(self.folder)
 

@@ -1,6 +1,9 @@
 import datetime as dt
 import json
 import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -33,13 +36,14 @@ FIELDS = [
     Field("grade", "choice", values=("a", "b")),
 ]
 SCHEMA = results_schema(FIELDS, {"name": pa.string(), "when": pa.timestamp("s"), "ratio": pa.float32()})
+Folders = tuple[Path, Path]
 FIXED = (
     *("row", "model", "sample", "status", "error", "completion", "model_digest", "host", "attempts"),
     *("prompt_tokens", "output_tokens", "duration_s", "finished_at"),
 )
 
 
-def scored(row, **changes):
+def scored(row: int, **changes: object) -> ResultRow:
     fields = {"score": row % 10, "weight": 0.5, "reason": "wé\x00🦉", "ok": True, "grade": "a"}
     kept = {"name": f"f{row}", "when": 1_000 + row, "ratio": "NaN"}
     base = ResultRow(
@@ -49,16 +53,16 @@ def scored(row, **changes):
     return base._replace(**changes)
 
 
-def dead(row):
+def dead(row: int) -> ResultRow:
     return scored(row)._replace(fields=None, status="dead", error="deadline: late", completion=None, host=None)
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path: Path) -> Folders:
     return tmp_path / "results", tmp_path / ".unfinished"
 
 
-def test_the_columns_are_those_of_the_contract_in_its_order():
+def test_the_columns_are_those_of_the_contract_in_its_order() -> None:
     assert list(zip(SCHEMA.names, map(str, SCHEMA.types), strict=True)) == [
         ("row", "int64"),
         ("model", "string"),
@@ -84,12 +88,12 @@ def test_the_columns_are_those_of_the_contract_in_its_order():
     ]
 
 
-def test_the_names_that_templates_may_not_take_are_the_fixed_columns():
+def test_the_names_that_templates_may_not_take_are_the_fixed_columns() -> None:
     assert set(FIXED) == set(results_schema([], {}).names)
     assert set(FIXED) <= RESERVED
 
 
-def test_a_part_holds_every_value_and_dead_rows_have_no_score(folders):
+def test_a_part_holds_every_value_and_dead_rows_have_no_score(folders: Folders) -> None:
     file = write_part(*folders, 3, [[scored(1)], [dead(2)]], SCHEMA)
     first, second = pq.read_table(folders[0] / "part-00003.parquet").to_pylist()
     assert file == ResultFile("part-00003.parquet", 2, *_size_and_sha(folders[0] / file.name))
@@ -119,8 +123,10 @@ def test_a_part_holds_every_value_and_dead_rows_have_no_score(folders):
     assert (second["score"], second["ok"], second["status"], second["name"]) == (None, None, "dead", "f2")
 
 
-def test_the_folder_opens_with_pandas_and_datasets_while_parts_are_being_written(folders, tmp_path):
-    def chunks():
+def test_the_folder_opens_with_pandas_and_datasets_while_parts_are_being_written(
+    folders: Folders, tmp_path: Path
+) -> None:
+    def chunks() -> Iterator[list[ResultRow]]:
         yield [scored(row) for row in range(100)]
         # The second part is half written now.
         assert len(pd.read_parquet(folders[0])) == 150
@@ -134,7 +140,9 @@ def test_the_folder_opens_with_pandas_and_datasets_while_parts_are_being_written
     assert list(folders[1].iterdir()) == []
 
 
-def test_row_groups_stay_small_when_texts_are_long_and_large_when_they_are_short(folders, monkeypatch):
+def test_row_groups_stay_small_when_texts_are_long_and_large_when_they_are_short(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(results, "GROUP_BYTES", 1 << 20)
     monkeypatch.setattr(results, "GROUP_ROWS", 300)
     write_part(*folders, 0, [[scored(r) for r in range(100)] for _ in range(6)], SCHEMA)
@@ -143,7 +151,7 @@ def test_row_groups_stay_small_when_texts_are_long_and_large_when_they_are_short
     assert _groups(folders[0] / "part-00001.parquet") == [100, 100, 100, 100]
 
 
-def test_a_full_disk_leaves_nothing_behind_and_can_be_tried_again(folders):
+def test_a_full_disk_leaves_nothing_behind_and_can_be_tried_again(folders: Folders) -> None:
     folders[1].mkdir()
     (folders[1] / "part-00000.parquet").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match="no room left"):
@@ -152,13 +160,13 @@ def test_a_full_disk_leaves_nothing_behind_and_can_be_tried_again(folders):
     assert write_part(*folders, 0, [[scored(1)]], SCHEMA).rows == 1
 
 
-def test_a_folder_that_cannot_be_written_is_a_store_error(folders):
+def test_a_folder_that_cannot_be_written_is_a_store_error(folders: Folders) -> None:
     folders[0].write_text("in the way")
     with pytest.raises(StoreError, match="results"):
         write_part(*folders, 0, [[scored(1)]], SCHEMA)
 
 
-def test_a_part_that_cannot_be_read_again_is_never_published(folders, monkeypatch):
+def test_a_part_that_cannot_be_read_again_is_never_published(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         results, "_sync", lambda descriptor: os.ftruncate(descriptor, 100) if _is_file(descriptor) else None
     )
@@ -167,14 +175,14 @@ def test_a_part_that_cannot_be_read_again_is_never_published(folders, monkeypatc
     assert list(folders[0].iterdir()) == []
 
 
-def test_removing_a_file_that_is_not_there_is_fine(folders):
+def test_removing_a_file_that_is_not_there_is_fine(folders: Folders) -> None:
     write_dead(*folders, [[dead(1)]], SCHEMA)
     remove_file(folders[0] / "dead.parquet")
     remove_file(folders[0] / "dead.parquet")
     assert list(folders[0].iterdir()) == []
 
 
-def test_the_manifest_lists_what_is_published(folders, tmp_path):
+def test_the_manifest_lists_what_is_published(folders: Folders, tmp_path: Path) -> None:
     part = write_part(*folders, 0, [[scored(1), scored(2)]], SCHEMA)
     dead_file = write_dead(*folders, [[dead(3)]], SCHEMA)
     write_manifest(tmp_path, folders[1], [part], dead_file)
@@ -189,25 +197,25 @@ def test_the_manifest_lists_what_is_published(folders, tmp_path):
 
 class TestCheckFile:
     @pytest.fixture
-    def part(self, folders):
+    def part(self, folders: Folders) -> ResultFile:
         return write_part(*folders, 0, [[scored(1), scored(2)]], SCHEMA)
 
-    def test_a_file_as_it_was_published_is_fine(self, folders, part):
+    def test_a_file_as_it_was_published_is_fine(self, folders: Folders, part: ResultFile) -> None:
         assert check_file(folders[0] / part.name, part) is None
 
-    def test_a_missing_file(self, folders, part):
+    def test_a_missing_file(self, folders: Folders, part: ResultFile) -> None:
         (folders[0] / part.name).unlink()
         assert "is missing" in check_file(folders[0] / part.name, part)
 
-    def test_a_torn_file(self, folders, part):
+    def test_a_torn_file(self, folders: Folders, part: ResultFile) -> None:
         os.truncate(folders[0] / part.name, part.size_bytes - 10)
         assert "is torn" in check_file(folders[0] / part.name, part)
 
-    def test_a_file_with_other_rows(self, folders, part):
+    def test_a_file_with_other_rows(self, folders: Folders, part: ResultFile) -> None:
         write_part(*folders, 0, [[scored(1)]], SCHEMA)
         assert "has 1 rows, not 2" in check_file(folders[0] / part.name, part)
 
-    def test_a_file_with_one_other_bit(self, folders, part):
+    def test_a_file_with_one_other_bit(self, folders: Folders, part: ResultFile) -> None:
         content = bytearray((folders[0] / part.name).read_bytes())
         content[20] ^= 1
         (folders[0] / part.name).write_bytes(content)
@@ -215,16 +223,16 @@ class TestCheckFile:
 
 
 class TestSameRows:
-    ROWS = [scored(row) for row in range(25)]
+    ROWS = tuple(scored(row) for row in range(25))
 
     @pytest.fixture
-    def path(self, folders, monkeypatch):
+    def path(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(results, "GROUP_ROWS", 7)
         write_part(*folders, 0, [self.ROWS], SCHEMA)
         return folders[0] / "part-00000.parquet"
 
     @pytest.mark.parametrize("size", [1, 4, 7, 10, 25, 100])
-    def test_the_same_rows_in_other_pieces_are_the_same(self, path, size):
+    def test_the_same_rows_in_other_pieces_are_the_same(self, path: Path, size: int) -> None:
         assert same_rows(path, [self.ROWS[i : i + size] for i in range(0, 25, size)], SCHEMA)
 
     @pytest.mark.parametrize(
@@ -235,28 +243,28 @@ class TestSameRows:
             [*ROWS, scored(25)],
             [*ROWS[:10], scored(10, host="mac"), *ROWS[11:]],
             [*ROWS[:24], scored(24, kept='{"name":"f24","when":1024,"ratio":1.5}')],
-            [],
+            (),
         ],
     )
-    def test_any_difference_is_seen(self, path, rows):
+    def test_any_difference_is_seen(self, path: Path, rows: Sequence[ResultRow]) -> None:
         assert not same_rows(path, [rows[i : i + 10] for i in range(0, len(rows), 10)], SCHEMA)
 
-    def test_other_columns_are_a_difference(self, path):
+    def test_other_columns_are_a_difference(self, path: Path) -> None:
         assert not same_rows(path, [self.ROWS], results_schema(FIELDS, {"name": pa.string()}))
 
-    def test_describing_a_file_that_is_not_there(self, tmp_path):
+    def test_describing_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         assert describe_file(tmp_path / "none.parquet") is None
 
 
-def _groups(path):
+def _groups(path: Path) -> list[int]:
     metadata = pq.read_metadata(path)
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-def _size_and_sha(path):
+def _size_and_sha(path: Path) -> tuple[int, str]:
     file = describe_file(path)
     return file.size_bytes, file.sha256
 
 
-def _is_file(descriptor):
-    return os.fstat(descriptor).st_mode & 0o100000
+def _is_file(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)

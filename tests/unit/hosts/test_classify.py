@@ -28,31 +28,31 @@ DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "yesterday"}, None),
     ],
 )
-def test_retry_after_is_read_in_both_spellings(headers, wish):
+def test_retry_after_is_read_in_both_spellings(headers: dict[str, str], wish: float | None) -> None:
     assert retry_after_s(httpx.Headers(headers)) == wish
 
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])))
-def test_no_retry_after_whatever_is_trusted_too_far(text):
+def test_no_retry_after_whatever_is_trusted_too_far(text: str) -> None:
     wish = retry_after_s(httpx.Headers({"retry-after": text}))
     assert wish is None or 0 <= wish <= 3600
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1.5, "7", [], 1 << 40])
-def test_a_count_that_is_none_is_unknown(value):
+def test_a_count_that_is_none_is_unknown(value: object) -> None:
     assert count(value) is None
 
 
-def test_counts_are_counts():
+def test_counts_are_counts() -> None:
     assert (count(0), count(5210)) == (0, 5210)
 
 
 @pytest.mark.parametrize("value", [None, False, 0, -3, "7", math.nan, math.inf, 1e30])
-def test_a_duration_that_is_none_is_unknown(value):
+def test_a_duration_that_is_none_is_unknown(value: object) -> None:
     assert seconds(value, 1e9) is None
 
 
-def test_durations_become_seconds():
+def test_durations_become_seconds() -> None:
     assert seconds(1_500_000_000, 1e9) == 1.5
     assert seconds(250.0, 1e3) == 0.25
 
@@ -65,18 +65,21 @@ def test_durations_become_seconds():
         ("input length (9000 tokens) exceeds the model's maximum context length (8192 tokens)", {}, "9000 8192"),
     ],
 )
-def test_an_overflow_names_both_numbers_where_it_can(text, details, message):
+def test_an_overflow_names_both_numbers_where_it_can(text: str, details: dict[str, object], message: str) -> None:
     prompt, limit = message.split()
     fault = overflow(text, details, 1)
+    assert fault is not None
     assert (fault.kind, fault.permanent) == (FaultKind.CONTEXT_OVERFLOW, True)
     assert fault.message == f"prompt of {prompt} tokens, context {limit}"
 
 
-def test_an_overflow_without_numbers_names_the_context_that_was_asked_for():
-    assert "4096" in overflow("the input length exceeds the context length", {}, 4096).message
+def test_an_overflow_without_numbers_names_the_context_that_was_asked_for() -> None:
+    fault = overflow("the input length exceeds the context length", {}, 4096)
+    assert fault is not None
+    assert "4096" in fault.message
 
 
-def test_other_texts_are_no_overflow():
+def test_other_texts_are_no_overflow() -> None:
     assert overflow("model not found", {}, 4096) is None
 
 
@@ -93,28 +96,30 @@ def test_other_texts_are_no_overflow():
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_an_error_is_understood_in_every_wrapping(document, text):
-    assert complaint(document).text == text
+def test_an_error_is_understood_in_every_wrapping(document: dict[str, object] | None, text: str) -> None:
+    said = complaint(document)
+    assert said is not None
+    assert said.text == text
 
 
-def test_a_document_without_an_error_complains_of_nothing():
+def test_a_document_without_an_error_complains_of_nothing() -> None:
     assert complaint({"done": True}) is None
     assert complaint(None) is None
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_becomes_text_that_can_be_written(text):
+def test_any_text_becomes_text_that_can_be_written(text: str) -> None:
     plain = plain_text(text)
     plain.encode()
     assert plain == text or any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def test_half_a_surrogate_pair_becomes_the_replacement_character():
+def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
     assert plain_text("a\ud83db") == "a�b"
     assert plain_text(7) == plain_text(None) == ""
 
 
-def test_a_name_that_cannot_be_shown_is_none():
+def test_a_name_that_cannot_be_shown_is_none() -> None:
     assert proper_name("qwen2.5-coder:7b") == "qwen2.5-coder:7b"
     for name in ("", "a\nb", "\x1b[31m", "x" * 300, None, 7):
         assert proper_name(name) is None

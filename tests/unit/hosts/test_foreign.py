@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from types import ModuleType
 
 import aiohttp.client_exceptions
 import aiohttp.http_exceptions
@@ -16,7 +17,7 @@ OURS = {"CookieConflict", "StreamError", "StreamConsumed", "StreamClosed", "Resp
 ELSEWHERE = {"WSMessageTypeError"}
 
 
-def exceptions_of(module) -> list[type[Exception]]:
+def exceptions_of(module: ModuleType) -> list[type[Exception]]:
     found = {c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Exception)}
     return sorted(
         (c for c in found if c.__module__.partition(".")[0] == module.__name__.partition(".")[0]), key=name_of
@@ -32,7 +33,7 @@ def exceptions_of(module) -> list[type[Exception]]:
     ],
     ids=name_of,
 )
-def test_every_exception_of_the_libraries_is_known_to_the_table(kind):
+def test_every_exception_of_the_libraries_is_known_to_the_table(kind: type[Exception]) -> None:
     if kind.__name__ in OURS | ELSEWHERE:
         assert name_of(kind) not in MEANING
     else:
@@ -41,7 +42,7 @@ def test_every_exception_of_the_libraries_is_known_to_the_table(kind):
 
 
 @pytest.mark.parametrize("kind", [ssl.SSLCertVerificationError, socket.gaierror, ConnectionResetError, TimeoutError])
-def test_the_systems_exceptions_become_faults_too(kind):
+def test_the_systems_exceptions_become_faults_too(kind: type[Exception]) -> None:
     assert isinstance(fault_of(kind("away")), Fault)
 
 
@@ -65,13 +66,13 @@ def raised(outer: Exception, inner: Exception | None) -> Exception:
     ],
     ids=repr,
 )
-def test_the_cause_decides_and_not_what_the_transport_calls_it(error, kind, sent):
+def test_the_cause_decides_and_not_what_the_transport_calls_it(error: Exception, kind: FaultKind, sent: bool) -> None:
     fault = fault_of(error)
     assert (fault.kind, fault.sent) == (kind, sent)
     assert isinstance(fault, UnclearFault if kind is FaultKind.DROPPED else HostFault)
 
 
-def test_the_message_is_the_systems_own_words_on_one_line():
+def test_the_message_is_the_systems_own_words_on_one_line() -> None:
     error = raised(httpx.ConnectTimeout("a\nb"), ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 1)"))
     assert fault_of(error).message == "Connection refused"
     assert fault_of(httpx.ReadError("a\n  b")).message == "connection lost: a b"

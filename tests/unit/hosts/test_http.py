@@ -1,6 +1,8 @@
 """The HTTP client against a transport in memory, on both event loops: what hostile or broken answers become."""
 
 import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Never
 
 import anyio
 import httpx
@@ -9,24 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.config import HostConfig
-from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.http import Http, excerpt, only_host_faults
 
 pytestmark = pytest.mark.anyio
 
+Respond = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
+Headers = tuple[tuple[str, str], ...]
 
-def http_for(respond, token=None, **settings) -> Http:
-    config = HostConfig(name="h", url="http://h:11434", **settings)
+
+def http_for(respond: Respond, token: str | None = None, headers: Headers = ()) -> Http:
+    config = HostConfig(name="h", url="http://h:11434", headers=headers)
     return Http(config, httpx.MockTransport(respond), token=token)
 
 
-def always(content=b"{}", status=200, **headers):
+def always(content: bytes = b"{}", status: int = 200, **headers: str) -> Respond:
     return lambda request: httpx.Response(
         status, content=content, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
 
 
-async def test_an_answer_carries_status_headers_and_the_object():
+async def test_an_answer_carries_status_headers_and_the_object() -> None:
     answer = await http_for(always(b'{"a": [1, 2.5, null]}', 418, x_a="1")).json("GET", "/x")
     assert (answer.status, answer.headers["x-a"], answer.document) == (418, "1", {"a": [1, 2.5, None]})
 
@@ -52,7 +57,7 @@ async def test_an_answer_carries_status_headers_and_the_object():
     ],
     ids=lambda body: repr(body[:20]),
 )
-async def test_a_body_that_is_no_sound_json_object_is_the_hosts_fault(body):
+async def test_a_body_that_is_no_sound_json_object_is_the_hosts_fault(body: bytes) -> None:
     answer = await http_for(always(body)).json("GET", "/x")
     assert answer.document is None
     with pytest.raises(HostFault) as caught:
@@ -63,7 +68,7 @@ async def test_a_body_that_is_no_sound_json_object_is_the_hosts_fault(body):
 @pytest.mark.parametrize(
     ("body", "content_type"), [(b"<html>502</html>", "text/html; charset=utf-8"), (b"\n <!doctype html>", "")]
 )
-async def test_a_page_for_people_is_a_gateways(body, content_type):
+async def test_a_page_for_people_is_a_gateways(body: bytes, content_type: str) -> None:
     answer = await http_for(always(body, content_type=content_type)).json("GET", "/x")
     with pytest.raises(HostFault) as caught:
         answer.required()
@@ -71,10 +76,10 @@ async def test_a_page_for_people_is_a_gateways(body, content_type):
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399])
-async def test_redirects_are_refused_and_not_followed(status):
+async def test_redirects_are_refused_and_not_followed(status: int) -> None:
     seen = []
 
-    def respond(request):
+    def respond(request: httpx.Request) -> httpx.Response:
         seen.append(request.url)
         return httpx.Response(status, headers={"location": "http://evil.example/"})
 
@@ -85,12 +90,12 @@ async def test_redirects_are_refused_and_not_followed(status):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip"])
-async def test_encoded_bodies_are_refused_unread(encoding):
-    async def bomb():
+async def test_encoded_bodies_are_refused_unread(encoding: str) -> None:
+    async def bomb() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
 
-    def respond(request):
+    def respond(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=bomb(), headers={"content-encoding": encoding})
 
     with pytest.raises(HostFault) as caught:
@@ -99,22 +104,22 @@ async def test_encoded_bodies_are_refused_unread(encoding):
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
-async def test_an_identity_encoding_is_none(encoding):
+async def test_an_identity_encoding_is_none(encoding: str) -> None:
     answer = await http_for(always(b'{"a": 1}', content_encoding=encoding)).json("GET", "/x")
     assert answer.document == {"a": 1}
 
 
-async def test_a_body_over_the_cap_is_refused():
+async def test_a_body_over_the_cap_is_refused() -> None:
     with pytest.raises(HostFault) as caught:
         await http_for(always(b" " * 20_000)).json("GET", "/x", cap=10_000)
     assert caught.value.kind is FaultKind.BAD_BODY
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio complains about generators inside httpx itself
-async def test_an_endless_body_is_given_up_at_the_cap():
+async def test_an_endless_body_is_given_up_at_the_cap() -> None:
     pieces = []
 
-    async def endless():
+    async def endless() -> AsyncIterator[bytes]:
         while True:
             pieces.append(1)
             yield b" " * 1000
@@ -125,16 +130,16 @@ async def test_an_endless_body_is_given_up_at_the_cap():
     assert len(pieces) == 11
 
 
-async def test_a_body_of_exactly_the_cap_is_taken():
+async def test_a_body_of_exactly_the_cap_is_taken() -> None:
     body = b'{"a": "' + b"x" * 91 + b'"}'
     answer = await http_for(always(body)).json("GET", "/x", cap=len(body))
     assert answer.body == body
 
 
-async def test_what_is_sent_is_what_was_meant():
+async def test_what_is_sent_is_what_was_meant() -> None:
     seen = []
 
-    def respond(request):
+    def respond(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return httpx.Response(200, content=b"{}", headers={"set-cookie": "session=1"})
 
@@ -153,10 +158,10 @@ async def test_what_is_sent_is_what_was_meant():
     assert "content-type" not in get.headers
 
 
-async def test_the_path_of_the_url_stays_before_ours():
+async def test_the_path_of_the_url_stays_before_ours() -> None:
     seen = []
 
-    def respond(request):
+    def respond(request: httpx.Request) -> httpx.Response:
         seen.append(str(request.url))
         return httpx.Response(200, content=b"{}")
 
@@ -165,8 +170,8 @@ async def test_the_path_of_the_url_stays_before_ours():
     assert seen == ["https://proxy.lan/ollama/api/version"]
 
 
-async def test_a_token_is_in_no_message_and_no_repr():
-    def respond(request):
+async def test_a_token_is_in_no_message_and_no_repr() -> None:
+    def respond(request: httpx.Request) -> Never:
         raise httpx.ReadError("broken", request=request)
 
     http = http_for(respond, token="hush-hush")
@@ -175,10 +180,10 @@ async def test_a_token_is_in_no_message_and_no_repr():
     assert "hush-hush" not in str(caught.value) + repr(caught.value) + repr(vars(http))
 
 
-async def test_connecting_has_a_limit_and_reading_has_none():
+async def test_connecting_has_a_limit_and_reading_has_none() -> None:
     seen = []
 
-    def respond(request):
+    def respond(request: httpx.Request) -> httpx.Response:
         seen.append(request.extensions["timeout"])
         return httpx.Response(200, content=b"{}")
 
@@ -186,18 +191,20 @@ async def test_connecting_has_a_limit_and_reading_has_none():
     assert seen == [{"connect": 5.0, "pool": 5.0, "read": None, "write": None}]
 
 
-async def test_a_server_that_accepts_and_stays_silent_is_found_out():
-    async def silent(request):
+async def test_a_server_that_accepts_and_stays_silent_is_found_out() -> None:
+    async def silent(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
+        raise AssertionError
 
     with pytest.raises(HostFault) as caught:
         await http_for(silent).ask("/api/version", timeout_s=0.01)
     assert (caught.value.kind, caught.value.sent) == (FaultKind.UNREACHABLE, False)
 
 
-async def test_cancelling_is_no_fault():
-    async def silent(request):
+async def test_cancelling_is_no_fault() -> None:
+    async def silent(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
+        raise AssertionError
 
     with anyio.move_on_after(0.01) as scope:
         await http_for(silent).ask("/api/version")
@@ -213,20 +220,20 @@ async def test_cancelling_is_no_fault():
         (HostUnusable(FaultKind.CLOUD, "m"), (HostUnusable, FaultKind.CLOUD)),
     ],
 )
-def test_without_a_row_only_the_host_can_be_to_blame(fault, becomes):
+def test_without_a_row_only_the_host_can_be_to_blame(fault: Fault, becomes: tuple[type, FaultKind]) -> Never:
     with pytest.raises(HostFault) as caught, only_host_faults():
         raise fault
     assert (type(caught.value), caught.value.kind) == becomes
 
 
 @given(st.one_of(st.binary(max_size=1000), st.text(max_size=1000)))
-def test_an_excerpt_is_short_printable_and_one_line(said):
+def test_an_excerpt_is_short_printable_and_one_line(said: bytes | str) -> None:
     line = excerpt(said, 50)
     assert 0 < len(line) <= 50
     assert line.isprintable()
 
 
 @given(st.binary(max_size=200))
-async def test_no_body_whatever_breaks_the_client(body):
+async def test_no_body_whatever_breaks_the_client(body: bytes) -> None:
     answer = await http_for(always(body)).json("GET", "/x")
     assert answer.document is None or isinstance(answer.document, dict)

@@ -57,8 +57,8 @@ class Script:
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
 
-def host(respond: Respond, **settings: Any) -> OllamaHost:
-    config = HostConfig(name="p40", url="http://p40:11434", **settings)
+def host(respond: Respond, *, allow_cloud: bool = False) -> OllamaHost:
+    config = HostConfig(name="p40", url="http://p40:11434", allow_cloud=allow_cloud)
     return OllamaHost(config, Http(config, httpx.MockTransport(respond)))
 
 
@@ -67,9 +67,9 @@ def answering(status: int, body: str | bytes | dict[str, Any], **headers: str) -
     return httpx.Response(status, content=content, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-async def fault_of(chat: httpx.Response | dict[str, Any], **settings: Any) -> Fault:
+async def fault_of(chat: httpx.Response | dict[str, Any]) -> Fault:
     with pytest.raises(Fault) as caught:
-        await host(Script(chat=chat), **settings).generate(REQUEST)
+        await host(Script(chat=chat)).generate(REQUEST)
     return caught.value
 
 
@@ -202,7 +202,9 @@ async def test_another_models_answer_is_refused() -> None:
     assert "llama3:8b" in fault.message
 
 
-@pytest.mark.parametrize("asked,answered", [("smol", "smol:latest"), ("smol:latest", "smol"), ("Smol:1B", "smol:1b")])
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("smol", "smol:latest"), ("smol:latest", "smol"), ("Smol:1B", "smol:1b")]
+)
 async def test_a_model_is_the_same_by_each_of_its_spellings(asked: str, answered: str) -> None:
     frame = Frame(model=asked, system="s", schema=SCHEMA, num_ctx=512)
     adapter = host(Script(chat={**DONE, "model": answered}))
@@ -373,6 +375,23 @@ async def test_a_server_that_is_down_is_not_alive() -> None:
     with pytest.raises(HostFault) as caught:
         await host(refuse).alive()
     assert (caught.value.kind, caught.value.sent) == (FaultKind.UNREACHABLE, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (answering(503, {"error": "server busy"}), FaultKind.BUSY),
+        (answering(401, "who are you"), FaultKind.UNAUTHORISED),
+        (answering(502, "<html>"), FaultKind.GATEWAY),
+        (answering(400, {"error": "odd"}), FaultKind.REFUSED_OPTIONS),
+        (answering(500, {"error": "odd"}), FaultKind.SERVER_ERROR),
+    ],
+    ids=lambda value: str(value.status_code) if isinstance(value, httpx.Response) else None,
+)
+async def test_a_server_that_answers_with_an_error_is_not_alive(answer: httpx.Response, kind: FaultKind) -> None:
+    with pytest.raises(HostFault) as caught:
+        await host(Script(version=answer)).alive()
+    assert caught.value.kind is kind
 
 
 async def test_a_connection_lost_while_generating_is_unclear() -> None:

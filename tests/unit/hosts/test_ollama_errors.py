@@ -21,7 +21,13 @@ NESTED_OVERFLOW = json.dumps(
     }
 )
 NESTED_SCHEMA = json.dumps(
-    {"error": {"code": 400, "message": "JSON schema error at #: unrecognized type wat", "type": "invalid_request_error"}}
+    {
+        "error": {
+            "code": 400,
+            "message": "JSON schema error at #: unrecognized type wat",
+            "type": "invalid_request_error",
+        }
+    }
 )
 
 
@@ -43,7 +49,12 @@ SERVER, PARSER, MISSING = FaultKind.SERVER_ERROR, FaultKind.PARSER_ERROR, FaultK
         (400, "the input length exceeds the context length", RowFault, OVERFLOW),
         (400, NESTED_OVERFLOW, RowFault, OVERFLOW),
         (400, "the prompt is longer than the context length currently available", RowFault, OVERFLOW),
-        (400, "input length (9000 tokens) exceeds the model's maximum context length (8192 tokens)", RowFault, OVERFLOW),
+        (
+            400,
+            "input length (9000 tokens) exceeds the model's maximum context length (8192 tokens)",
+            RowFault,
+            OVERFLOW,
+        ),
         # model
         (404, "model 'qwen' not found", HostUnusable, MISSING),
         (404, 'model "qwen" not found, try pulling it first', HostUnusable, MISSING),

@@ -173,7 +173,9 @@ async def test_an_object_that_is_no_chat_answer_is_the_hosts_fault(document: dic
     ],
     ids=lambda value: value.text[:40] if isinstance(value, httpx.Response) else None,
 )
-async def test_each_error_is_blamed_on_whoever_is_to_blame(answer: httpx.Response, blame: type, kind: FaultKind) -> None:
+async def test_each_error_is_blamed_on_whoever_is_to_blame(
+    answer: httpx.Response, blame: type, kind: FaultKind
+) -> None:
     fault = await fault_of(answer)
     assert (type(fault), fault.kind) == (blame, kind)
 

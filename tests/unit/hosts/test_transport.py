@@ -9,10 +9,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from rough_server import Handler, MakeClient, Peer, Serve
 
 from scorer.config import HostConfig
 from scorer.errors import Fault, FaultKind, HostFault, UnclearFault, UsageError
-from scorer.hosts.http import aiohttp_transport
+from scorer.hosts.http import Http, aiohttp_transport
 
 pytestmark = pytest.mark.anyio
 
@@ -20,71 +21,71 @@ BODY = {"model": "m"}
 
 
 @pytest.fixture
-def anyio_backend():
+def anyio_backend() -> str:
     return "asyncio"
 
 
-async def fault_of(http, method="POST", path="/api/chat") -> Fault:
+async def fault_of(http: Http) -> Fault:
     with pytest.raises(Fault) as caught:
-        await http.json(method, path, BODY if method == "POST" else None)
+        await http.json("POST", "/api/chat", BODY)
     return caught.value
 
 
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        return int(s.getsockname()[1])
 
 
-async def test_a_refused_connection_is_unreachable_and_nothing_was_sent(client):
+async def test_a_refused_connection_is_unreachable_and_nothing_was_sent(client: MakeClient) -> None:
     fault = await fault_of(client(f"http://127.0.0.1:{free_port()}"))
     assert isinstance(fault, HostFault)
     assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
     assert "refused" in fault.message.lower()
 
 
-async def test_an_unknown_host_name_is_unreachable(client):
+async def test_an_unknown_host_name_is_unreachable(client: MakeClient) -> None:
     fault = await fault_of(client("http://no-such-host.invalid:11434"))
     assert isinstance(fault, HostFault)
     assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
     assert "host name" in fault.message
 
 
-async def test_a_host_name_that_cannot_be_spelt_is_unreachable(client):
+async def test_a_host_name_that_cannot_be_spelt_is_unreachable(client: MakeClient) -> None:
     fault = await fault_of(client(f"http://{'a' * 70}.invalid:1"))
     assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
 
 
-async def reset_before_head(peer):
+async def reset_before_head(peer: Peer) -> None:
     await peer.request()
     peer.reset()
 
 
-async def close_before_head(peer):
+async def close_before_head(peer: Peer) -> None:
     await peer.request()
 
 
-async def reset_at_once(peer):
+async def reset_at_once(peer: Peer) -> None:
     peer.reset()
 
 
-async def half_a_head(peer):
+async def half_a_head(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"HTTP/1.1 200 OK\r\nContent-Le")
 
 
-async def reset_in_body(peer):
+async def reset_in_body(peer: Peer) -> None:
     await peer.request()
     await peer.say(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":')
     peer.reset()
 
 
-async def early_end(peer):
+async def early_end(peer: Peer) -> None:
     await peer.request()
     await peer.say(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":')
 
 
-async def early_end_of_chunks(peer):
+async def early_end_of_chunks(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
 
@@ -101,7 +102,9 @@ async def early_end_of_chunks(peer):
         early_end_of_chunks,
     ],
 )
-async def test_a_connection_that_breaks_after_sending_is_dropped_and_sent_once(serve, client, handler):
+async def test_a_connection_that_breaks_after_sending_is_dropped_and_sent_once(
+    serve: Serve, client: MakeClient, handler: Handler
+) -> None:
     served = await serve(handler)
     fault = await fault_of(client(served.url))
     assert isinstance(fault, UnclearFault)
@@ -109,30 +112,30 @@ async def test_a_connection_that_breaks_after_sending_is_dropped_and_sent_once(s
     assert served.connections == 1
 
 
-async def not_http(peer):
+async def not_http(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
 
-async def endless_header(peer):
+async def endless_header(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n")
 
 
-async def bad_chunks(peer):
+async def bad_chunks(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n")
 
 
 @pytest.mark.parametrize("handler", [not_http, endless_header, bad_chunks])
-async def test_what_http_does_not_allow_is_the_hosts_fault(serve, client, handler):
+async def test_what_http_does_not_allow_is_the_hosts_fault(serve: Serve, client: MakeClient, handler: Handler) -> None:
     fault = await fault_of(client((await serve(handler)).url))
     assert isinstance(fault, HostFault)
     assert fault.kind is FaultKind.BAD_BODY
 
 
-async def test_tls_to_a_plain_port_is_unreachable_and_says_tls(serve, client):
-    async def plain(peer):
+async def test_tls_to_a_plain_port_is_unreachable_and_says_tls(serve: Serve, client: MakeClient) -> None:
+    async def plain(peer: Peer) -> None:
         await peer.reader.read(5)
         await peer.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
@@ -142,7 +145,7 @@ async def test_tls_to_a_plain_port_is_unreachable_and_says_tls(serve, client):
     assert "TLS" in fault.message
 
 
-async def restarting(peer):
+async def restarting(peer: Peer) -> None:
     """A server that answers, then is restarted: its connections are dead though the client's end looks well."""
     await peer.request()
     await peer.answer(b'{"turn": %d}' % peer.number)
@@ -153,7 +156,9 @@ async def restarting(peer):
         await peer.request()
 
 
-async def test_a_request_on_a_dead_kept_alive_connection_is_sent_again_on_a_fresh_one(serve, client):
+async def test_a_request_on_a_dead_kept_alive_connection_is_sent_again_on_a_fresh_one(
+    serve: Serve, client: MakeClient
+) -> None:
     served = await serve(restarting)
     http = client(served.url)
     assert (await http.json("POST", "/", BODY)).document == {"turn": 1}
@@ -161,8 +166,8 @@ async def test_a_request_on_a_dead_kept_alive_connection_is_sent_again_on_a_fres
     assert served.connections == 2
 
 
-async def test_a_fresh_connection_is_tried_only_once(serve, client):
-    async def first_answers(peer):
+async def test_a_fresh_connection_is_tried_only_once(serve: Serve, client: MakeClient) -> None:
+    async def first_answers(peer: Peer) -> None:
         await peer.request()
         if peer.number == 1:
             await peer.answer(b"{}")
@@ -176,10 +181,10 @@ async def test_a_fresh_connection_is_tried_only_once(serve, client):
     assert served.connections == 2
 
 
-async def test_a_host_that_goes_down_over_a_request_has_dropped_it(serve, client):
+async def test_a_host_that_goes_down_over_a_request_has_dropped_it(serve: Serve, client: MakeClient) -> None:
     """The second try is refused, but the request may have been read, so it must not count as never sent."""
 
-    async def dies_over_the_second(peer):
+    async def dies_over_the_second(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b"{}")
         await peer.request()
@@ -195,8 +200,8 @@ async def test_a_host_that_goes_down_over_a_request_has_dropped_it(serve, client
     assert (await fault_of(http)).kind is FaultKind.UNREACHABLE
 
 
-async def test_a_reply_that_began_is_never_asked_for_again(serve, client):
-    async def breaks_second(peer):
+async def test_a_reply_that_began_is_never_asked_for_again(serve: Serve, client: MakeClient) -> None:
+    async def breaks_second(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b"{}")
         await peer.request()
@@ -210,7 +215,9 @@ async def test_a_reply_that_began_is_never_asked_for_again(serve, client):
     assert served.connections == 1
 
 
-async def test_a_connection_that_breaks_late_was_no_stale_one(serve, client, monkeypatch):
+async def test_a_connection_that_breaks_late_was_no_stale_one(
+    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scorer.hosts.transport.STALE_WITHIN_S", 0.0)
     served = await serve(restarting)
     http = client(served.url)
@@ -219,8 +226,8 @@ async def test_a_connection_that_breaks_late_was_no_stale_one(serve, client, mon
     assert served.connections == 1
 
 
-async def test_connections_are_kept_alive(serve, client):
-    async def patient(peer):
+async def test_connections_are_kept_alive(serve: Serve, client: MakeClient) -> None:
+    async def patient(peer: Peer) -> None:
         while True:
             await peer.request()
             await peer.answer(b"{}")
@@ -232,10 +239,10 @@ async def test_connections_are_kept_alive(serve, client):
     assert served.connections == 1
 
 
-async def test_more_requests_run_at_once_than_any_default_pool_allows(serve, client):
+async def test_more_requests_run_at_once_than_any_default_pool_allows(serve: Serve, client: MakeClient) -> None:
     together = asyncio.Barrier(150)
 
-    async def waits_for_all(peer):
+    async def waits_for_all(peer: Peer) -> None:
         await peer.request()
         await together.wait()
         await peer.answer(b"{}")
@@ -250,10 +257,10 @@ async def test_more_requests_run_at_once_than_any_default_pool_allows(serve, cli
 
 
 @pytest.mark.parametrize("began", [False, True])
-async def test_cancelling_closes_the_connection(serve, client, began):
+async def test_cancelling_closes_the_connection(serve: Serve, client: MakeClient, began: bool) -> None:
     asked, gone = asyncio.Event(), asyncio.Event()
 
-    async def generating(peer):
+    async def generating(peer: Peer) -> None:
         await peer.request()
         if began:
             await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
@@ -270,10 +277,10 @@ async def test_cancelling_closes_the_connection(serve, client, began):
         await gone.wait()
 
 
-async def test_a_body_over_the_cap_is_not_read_to_its_end(serve, client):
+async def test_a_body_over_the_cap_is_not_read_to_its_end(serve: Serve, client: MakeClient) -> None:
     gone = asyncio.Event()
 
-    async def endless(peer):
+    async def endless(peer: Peer) -> None:
         await peer.request()
         await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         try:
@@ -290,7 +297,9 @@ async def test_a_body_over_the_cap_is_not_read_to_its_end(serve, client):
     assert fault.kind is FaultKind.BAD_BODY
 
 
-async def test_the_environment_has_no_say(serve, client, monkeypatch, tmp_path):
+async def test_the_environment_has_no_say(
+    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Neither a proxy nor a netrc file may redirect rows or add credentials."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -301,7 +310,7 @@ async def test_the_environment_has_no_say(serve, client, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(netrc))
     seen = []
 
-    async def listening(peer):
+    async def listening(peer: Peer) -> None:
         seen.append(await peer.request())
         await peer.answer(b"{}")
 
@@ -311,23 +320,25 @@ async def test_the_environment_has_no_say(serve, client, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory) -> Path:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 that is its own authority."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-        + ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+        ],
         check=True,
         capture_output=True,
     )
     return folder
 
 
-async def answering(peer):
+async def answering(peer: Peer) -> None:
     await peer.request()
     await peer.answer(b'{"ok": true}')
 
@@ -338,20 +349,20 @@ def server_tls(authority: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_a_private_authority_is_trusted_by_path(serve, client, authority):
+async def test_a_private_authority_is_trusted_by_path(serve: Serve, client: MakeClient, authority: Path) -> None:
     served = await serve(answering, server_tls(authority))
     http = client(served.url, ca=str(authority / "cert.pem"))
     assert (await http.json("POST", "/", BODY)).document == {"ok": True}
 
 
-async def test_an_unknown_authority_is_refused(serve, client, authority):
+async def test_an_unknown_authority_is_refused(serve: Serve, client: MakeClient, authority: Path) -> None:
     served = await serve(answering, server_tls(authority))
     fault = await fault_of(client(served.url))
     assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
     assert "certificate" in fault.message.lower()
 
 
-def test_a_ca_file_that_holds_no_certificate_is_the_users_mistake(tmp_path):
+def test_a_ca_file_that_holds_no_certificate_is_the_users_mistake(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("no certificate")
     with pytest.raises(UsageError, match=r"'lab'.*ca\.pem"):

@@ -56,6 +56,16 @@ def test_json_lines_are_sampled_whole_lines_only(tmp_path: Path) -> None:
     rows = [{"a": f"{i:08d}"} for i in range(1 << 13)]
     seen = census(written(tmp_path / "d.jsonl", rows), ["a"], sample=64)
     assert seen.lengths == (8,) * 64
+    # Eight places of eight lines each, wanted whole.
+    few = written(tmp_path / "few.jsonl", rows[:64])
+    assert census(few, ["a"], sample=63).sampled == 64
+
+
+def test_no_json_line_is_sampled_twice(tmp_path: Path) -> None:
+    """The first half of the file's bytes is one line, the rest is short ones, fewer than the places ask for."""
+    dataset = written(tmp_path / "d.jsonl", [{"a": "x" * n} for n in [5000, *range(1, 100)]])
+    lengths = census(dataset, ["a"], sample=99).lengths
+    assert len(set(lengths)) == len(lengths)
 
 
 @given(st.integers(1, 5000), st.integers(1, 6000), st.integers(0, 3))
