@@ -133,6 +133,7 @@ async def test_a_whole_answer_becomes_a_reply_in_seconds() -> None:
         prefill_s=0.64,
         decode_s=0.225,
         load_s=0.1,
+        reported_prompt_tokens=512,
     )
 
 
@@ -155,7 +156,8 @@ async def test_a_version_that_counts_only_uncached_tokens_is_not_believed() -> N
     for version, counted in (("0.30.0", None), ("0.30.1", 512)):
         adapter = host(Script(version={"version": version}))
         await adapter.probe()
-        assert (await adapter.generate(REQUEST)).prompt_tokens == counted
+        reply = await adapter.generate(REQUEST)
+        assert (reply.prompt_tokens, reply.reported_prompt_tokens) == (counted, 512)
 
 
 @pytest.mark.parametrize(
