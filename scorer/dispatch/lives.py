@@ -95,6 +95,13 @@ def short(digest: str | None) -> str:
     return digest[:12] if digest else "unknown"
 
 
+def reason_of(fault: Fault | TimeoutError) -> str:
+    """Say why a host could not be reached, in a few words."""
+    if not isinstance(fault, Fault):
+        return "no answer in time"
+    return fault.message if fault.kind is FaultKind.UNREACHABLE else f"{fault.kind}: {fault.message}"
+
+
 @dataclass(slots=True)
 class Life:
     """One configured host during a run."""
@@ -258,9 +265,7 @@ class Lives:
         return self._fleet.retry_at(life.config.name) if self._fleet.is_open(life.config.name) else 0.0
 
     def _absent(self, life: Life, fault: Fault | TimeoutError) -> None:
-        reason = fault.message if isinstance(fault, Fault) else "no answer in time"
-        if isinstance(fault, Fault) and fault.kind is not FaultKind.UNREACHABLE:
-            reason = f"{fault.kind}: {reason}"
+        reason = reason_of(fault)
         if life.state is not LifeState.ABSENT or life.reason != reason:
             text = f"{life.config.name} is away: {reason}"
             self.observe(Event("host_away", text, "warning", {"host": life.config.name, "reason": reason}))

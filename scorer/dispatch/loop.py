@@ -24,11 +24,12 @@ from scorer.core.window import Window
 from scorer.dispatch.attempt import Sampling, attempt
 from scorer.dispatch.events import Event, HostProgress, Progress
 from scorer.dispatch.feed import Feed
+from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, LifeState, Lives
 from scorer.dispatch.seams import Seams
 from scorer.dispatch.tally import Rate, Tally
-from scorer.errors import NoHostsLeft, ScorerError, StoreError, UsageError
+from scorer.errors import NoHostsLeft, StoreError, UsageError
 from scorer.hosts.base import Host
 
 WINDOW = 256
@@ -80,6 +81,7 @@ class Dispatcher:
         self._tallies: dict[str, Tally] = {}
         self._wake = anyio.Event()
         self._stopping = False
+        self._broken = False
         self._joined_since_rewind = False
         self._scored_any = False
         self._hopeless_since: float | None = None
@@ -97,7 +99,7 @@ class Dispatcher:
         self._lives.observe, self._lives.on_join = self.observe, self._on_join
         self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
         try:
-            async with anyio.create_task_group() as group:
+            async with one_reason() as group:
                 self._group = group
                 for life in list(self._lives.by_name.values()):
                     group.start_soon(self._lives.run, life)
@@ -105,13 +107,13 @@ class Dispatcher:
                 group.start_soon(self._look_around)
                 await self._work(group)
                 group.cancel_scope.cancel()
-        except BaseExceptionGroup as errors:
-            # the children fail independently, people need one reason
-            error = _first(errors)
-            if not isinstance(error, StoreError):
+        except StoreError:
+            self._broken = True
+            raise
+        finally:
+            # what could not be written must not be tried again
+            if not self._broken:
                 await self._close()
-            raise error from None
-        await self._close()
         return Ending.INTERRUPTED if self._stopping and self._counts.pending else Ending.FINISHED
 
     async def _close(self) -> None:
@@ -430,9 +432,3 @@ def _attempt_failed(slot: Slot, failed: Attempt) -> Event:
     text = f"row {slot.task.key.row} on {slot.host}: {failed.kind}: {failed.message}"
     details: dict[str, object] = {"row": slot.task.key.row, "host": slot.host, "kind": str(failed.kind)}
     return Event("attempt_failed", text, "warning", details)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error to show of several: one that scorer raised on purpose comes after a bug."""
-    flat = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in errors.exceptions]
-    return min(flat, key=lambda error: isinstance(error, ScorerError))

@@ -10,7 +10,7 @@ import anyio
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from scorer.config import HostConfig
-from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms, same_model, short
+from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms, reason_of, same_model, short
 from scorer.errors import Fault, HostUnusable, UsageError
 
 TRIES = 3
@@ -19,7 +19,7 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the hosts said: those that are there, and a line for each that is not or may not take part."""
+    """What the hosts said: those that are there, and why others are not or may not take part, by name."""
 
     present: tuple[Life, ...]
     left_out: dict[str, str]
@@ -27,7 +27,8 @@ class Answers:
 
     def lines(self) -> list[str]:
         """Return one line a host that is not taking part."""
-        return [f"{name}: {reason}" for name, reason in (self.left_out | self.absent).items()]
+        left_out = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
+        return left_out + [f"{name} cannot be reached: {reason}" for name, reason in self.absent.items()]
 
 
 async def call(lives: Sequence[Life], *, first_start: bool) -> Answers:
@@ -61,11 +62,11 @@ async def _ask(life: Life, answers: Answers) -> None:
         with anyio.fail_after(PROBE_S):
             life.info = await life.host.probe()
     except HostUnusable as fault:
-        answers.left_out[name] = fault.message
-    except Fault as fault:
-        answers.absent[name] = fault.message
-    except TimeoutError:
-        answers.absent[name] = f"no answer within {PROBE_S:.0f} s"
+        life.state, life.reason = LifeState.LEFT_OUT, fault.message
+        answers.left_out[name] = life.reason
+    except (Fault, TimeoutError) as fault:
+        life.reason = reason_of(fault)
+        answers.absent[name] = life.reason
 
 
 def common_model(present: Sequence[Life]) -> str:

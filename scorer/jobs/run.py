@@ -21,6 +21,7 @@ from scorer.core.score import json_schema, scorer_for
 from scorer.dispatch.attempt import Sampling
 from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.feed import Feed, Source
+from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, Lives, Terms
 from scorer.dispatch.loop import Dispatcher, Ending, Orders
@@ -29,7 +30,8 @@ from scorer.dispatch.seams import Seams, production
 from scorer.errors import UsageError
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
-from scorer.jobs.folder import DATABASE, check_name, find_job, jobs_in, locked, move_aside
+from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, jobs_in, locked, move_aside
+from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog
 from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
@@ -98,6 +100,9 @@ def resume(runs_dir: Path, job: str | None, hosts: Path | None, dataset: str | N
 
 def _latest_unfinished(runs_dir: Path) -> Path:
     for folder in reversed(jobs_in(runs_dir)):
+        if not (folder / DATABASE).exists():
+            # submitted, and stopped before its first row
+            return folder
         reader = Reader.open(folder / DATABASE)
         try:
             if reader.counts().pending:
@@ -137,7 +142,7 @@ class _Run:
         ended: Ended | None = None
         interrupted = False
 
-        async with anyio.create_task_group() as group:
+        async with one_reason() as group:
 
             def stop_before_start(_: bool) -> None:
                 nonlocal interrupted
@@ -175,14 +180,9 @@ class _Run:
                 return self._finished(folder, queue)
         lives = self._make_lives(stack)
         answers = await call(lives, first_start=not self._drafted.spec.digests)
-        for line in answers.lines():
-            self._view.event(Event("host_missing", line, "warning"))
         spec = self._with_models(answers.present)
         terms = self._terms(spec)
-        known = set(answers.left_out)
         digests = admit(answers, terms)
-        for name in answers.left_out.keys() - known:
-            self._view.event(Event("host_missing", f"{name}: {answers.left_out[name]}", "warning"))
         if not spec.digests and not any(life.info for life in answers.present):
             raise UsageError("no host may be used:\n" + "\n".join(f"  {line}" for line in answers.lines()))
         spec = spec.met(digests, _records(answers.present))
@@ -191,6 +191,8 @@ class _Run:
             folder, queue = self._create(stack, spec)
             if not queue.counts().pending:
                 return self._finished(folder, queue)
+        for line in answers.lines():
+            self._event(Event("host_missing", line, "warning"))
         write_spec(folder, spec)
         return await self._dispatch(folder, spec, queue, lives, terms)
 
@@ -233,6 +235,7 @@ class _Run:
         publisher = self._publisher(folder, queue, self._drafted.spec)
         publisher.recover()
         publisher.finish()
+        self._event(Event("finished_before", f"job {folder.name} has nothing left to do: no host was asked"))
         return Ended(folder, Ending.FINISHED, queue.counts())
 
     def _publisher(self, folder: Path, queue: Queue, spec: JobSpec) -> Publisher:
@@ -292,8 +295,8 @@ class _Run:
         dispatcher = Dispatcher(orders, fleet, lives, feeds, ledger, seams)
         dispatcher.observe = self._event
         self._stop = lambda at_once: dispatcher.stop(at_once=at_once)
-        self._event(Event("started", f"job {spec.name}: {queue.counts().pending} tasks to do"))
-        async with anyio.create_task_group() as group:
+        self._announce(folder, spec, queue.counts())
+        async with one_reason() as group:
             group.start_soon(self._view.watch, dispatcher.progress)
             ending = await dispatcher.run(queue.counts())
             group.cancel_scope.cancel()
@@ -302,6 +305,14 @@ class _Run:
         for life in lives.by_name.values():
             await life.host.close()
         return Ended(folder, ending, counts)
+
+    def _announce(self, folder: Path, spec: JobSpec, counts: Counts) -> None:
+        if not counts.done:
+            for line in forecast(self._drafted.dataset, self._drafted.template, spec.columns, counts.total):
+                self._event(Event("forecast", line))
+        known = f", {counts.done:,} done before" if counts.done else ""
+        rows = f"{counts.pending:,} of {counts.total:,} to do{known} ({spec.selection})"
+        self._event(Event("started", f"job {spec.name}: {rows}; results in {folder / RESULTS}"))
 
     def _event(self, event: Event) -> None:
         level = {"info": 20, "warning": 30, "error": 40}[event.level]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -145,9 +145,12 @@ def write_spec(folder: Path, spec: JobSpec) -> None:
     """Write job.toml whole or not at all."""
     document = tomlkit.document()
     document.add(tomlkit.comment("What this job froze when it was submitted. scorer reads it; change nothing here."))
-    for key, value in asdict(spec).items():
+    frozen = asdict(spec).items()
+    plain: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in frozen}
+    plain["template"]["text"] = tomlkit.string(spec.template.text, multiline=True)
+    for key, value in plain.items():
         if value is not None:
-            document.add(key, tomlkit.item(list(value) if isinstance(value, tuple) else value))
+            document.add(key, tomlkit.item(value))
     path, temporary = folder / FILE, folder / f"{FILE}.tmp"
     try:
         with temporary.open("w", encoding="utf-8") as file:

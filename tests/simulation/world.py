@@ -23,6 +23,7 @@ import trio.testing
 
 from scorer.config import HostConfig
 from scorer.dispatch.events import Event, Progress
+from scorer.dispatch.groups import one_reason
 from scorer.dispatch.seams import Seams
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
@@ -321,7 +322,7 @@ class World:
             switches = Switches(options.patience_s, options.allow_mixed_models)
             work = _Run(drafted, existing(drafted, options), switches, self.view, options)
             try:
-                async with anyio.create_task_group() as group:
+                async with one_reason() as group:
                     if events is not None:
                         group.start_soon(events, self)
                     ended = await work.go(Surroundings(seams, make))
@@ -330,7 +331,7 @@ class World:
             finally:
                 self.virtual_s = anyio.current_time() - began
 
-        return _unwrapped(lambda: anyio.run(main, backend="trio", backend_options={"clock": clock}))
+        return anyio.run(main, backend="trio", backend_options={"clock": clock})
 
     def trace(self) -> list[tuple[str, float, str, str]]:
         """Every chat request of every host, in order, for comparing two runs."""
@@ -342,16 +343,6 @@ class World:
     def faults(self) -> Counter[str]:
         """How often each fault really happened."""
         return Counter(a.ended for h in self.hosts for a in h.asked)
-
-
-def _unwrapped(call: Callable[[], Ended]) -> Ended:
-    try:
-        return call()
-    except BaseExceptionGroup as errors:
-        error: BaseException = errors
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
 
 
 async def _inline(func: Callable[..., object], *args: object) -> object:
