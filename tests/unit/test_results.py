@@ -268,3 +268,42 @@ def _size_and_sha(path: Path) -> tuple[int, str]:
 
 def _is_file(descriptor: int) -> bool:
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked of the disk, in order: the things whose order decides what a power cut can leave."""
+    log: list[str] = []
+    real = {"replace": os.replace, "fsync": os.fsync, "unlink": Path.unlink}
+
+    def replace(source: Path, target: Path) -> None:
+        log.append(f"replace {target.name}")
+        real["replace"](source, target)
+
+    def sync(descriptor: int) -> None:
+        log.append("sync file" if _is_file(descriptor) else "sync folder")
+        real["fsync"](descriptor)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        log.append(f"unlink {path.name}")
+        real["unlink"](path, missing_ok)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(results, "_sync", sync)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    return log
+
+
+def test_a_file_is_synced_before_it_is_renamed_and_the_folder_after(
+    folders: Folders, tmp_path: Path, disk: list[str]
+) -> None:
+    part = write_part(*folders, 0, [[scored(1)]], SCHEMA)
+    write_dead(*folders, [[dead(2)]], SCHEMA)
+    write_manifest(tmp_path, folders[1], [part], None)
+    remove_file(folders[0] / "dead.parquet")
+    assert disk == [
+        *("sync file", "replace part-00000.parquet", "sync folder"),
+        *("sync file", "replace dead.parquet", "sync folder"),
+        *("sync file", "replace manifest.json", "sync folder"),
+        *("unlink dead.parquet", "sync folder"),
+    ]
