@@ -47,9 +47,14 @@ class TokenRatio:
         """Whether enough replies were seen to trust the ratio."""
         return self._mean.count >= CALIBRATED_AFTER
 
+    @property
+    def chars_per_token(self) -> float:
+        """The ratio as it is believed now."""
+        return self._mean.value or DEFAULT_CHARS_PER_TOKEN
+
     def tokens(self, chars: int) -> int:
         """Estimate the prompt tokens of a text of so many characters."""
-        return math.ceil(chars / (self._mean.value or DEFAULT_CHARS_PER_TOKEN))
+        return math.ceil(chars / self.chars_per_token)
 
 
 class Pace:

@@ -4,133 +4,90 @@ Two questions, asked by the dispatcher and by the simulator alike: `pick` and `r
 change without anybody doing anything. The fleet does no I/O and knows no clock: `now` is the caller's monotonic time
 in seconds, and the order of calls and the random source decide everything, so the same calls give the same answers.
 
-Rules (scheduling: pull, never push):
+Rules (pull, never push):
 
-* A free slot takes the first waiting row that its host can take. A host that already failed a row takes it again only
-  when nothing else waits (it is dear), and not at all while another usable host has not tried.
+* A free slot takes the waiting row that its host is best at, compared with all others (`price.py`); a host that has not
+  replied yet takes the first one. A host that already failed a row takes it at four times its cost, and not at all
+  while another usable host has not tried.
 * A row too long for a host's context goes to the host with the largest context of all configured ones: the server's
   own count decides there, since an estimate from characters is only an estimate.
 * A slot whose request failed is held for a while, so that failing fast never attracts work.
+* When these are the last rows, `endgame.py` says who takes one, and which get a second copy.
 
-Invariants: a host never has more rows in flight than its limit; a task is in flight at most once; a host that left
-takes nothing.
+Invariants: a host never has more rows in flight than its limit; a row never has more than two copies in flight; a host
+that left takes nothing.
 """
 
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from scorer.core.estimate import Pace, TokenRatio
-from scorer.core.health import Breaker, BreakerState, Validity
+import numpy as np
+
+from scorer.core import endgame
+from scorer.core.estimate import TokenRatio
+from scorer.core.health import Breaker, BreakerState
+from scorer.core.host import HostState, HostView, Member, Slot
 from scorer.core.limit import Limit, work
+from scorer.core.market import Floats, Market, Places
+from scorer.core.speed import Overruns
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
 from scorer.core.window import Window
 from scorer.errors import FaultKind
 
-MIN_HOLD_S = 1.0
 DEADLINE_FACTOR = 10.0
-BUSY_PAUSE_S = 2.0
-MAX_BUSY_PAUSE_S = 60.0
-MAX_BUSY = 10
+DEAR = 4.0
 MAX_REFUSED = 3
+MAX_COPIES = 2
 LOCAL_WINDOW_S = 10.0
 LOCAL_BACKOFF_S = 5.0
-LOAD_BACKOFF_S = 30.0
+ENDGAME_LOOK_S = 0.05
 # no tokeniser we know packs more characters of text than this into a token, on average over a whole prompt
 MAX_CHARS_PER_TOKEN = 16
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """What the fleet knows of a host before it has done anything.
-
-    `num_ctx` is its context in tokens, `slots` None for climbing. `models` are the run's names for what it serves.
-    """
-
-    name: str
-    models: frozenset[str]
-    num_ctx: int
-    slots: int | None = None
-    min_deadline_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One row in flight on one host. `deadline_s` is how long the request may take from its start."""
-
-    number: int
-    host: str
-    task: Task
-    started: float
-    deadline_s: float
+__all__ = ["Fleet", "HostView", "Member", "Settled", "Slot"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What became of a row after a try: `done`, `dead`, or neither, and then `task` waits again.
 
-    `unusable` says why the host is not fit for the run, if the try has shown that.
+    `aside`: nothing is to be done about the row, since another copy of it still runs or has already won. `losers` are
+    the other copies, whose requests are to be cancelled. `attempt` is a failed try with whoever is really to blame for
+    it. `unusable` says why the host is not fit for the run, if the try has shown that.
     """
 
     task: Task
     done: bool = False
     dead: Dead | None = None
+    aside: bool = False
+    losers: tuple[Slot, ...] = ()
+    attempt: Attempt | None = None
     unusable: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HostView:
-    """A host as the display shows it."""
-
-    name: str
-    state: str
-    running: int
-    limit: int
-    completed: int
-    typical_s: float | None
-    last_fault: str | None
-
-
 @dataclass(slots=True)
-class _Host:
-    member: Member
-    breaker: Breaker
-    limit: Limit
-    pace: Pace = field(default_factory=Pace)
-    validity: Validity = field(default_factory=Validity)
-    up: bool = False
-    accepting: bool = True
-    running: dict[int, Slot] = field(default_factory=dict)
-    held_until: list[float] = field(default_factory=list)
-    paused_until: float = 0.0
-    busy_in_a_row: int = 0
-    refused: int = 0
-    refused_at: float | None = None
-    completed: int = 0
-    last_fault: str | None = None
+class _Flight:
+    """A row in flight: as it is now, and its copies."""
 
-    @property
-    def usable(self) -> bool:
-        return self.up and self.accepting and self.breaker.state is BreakerState.CLOSED
-
-    def free(self, now: float) -> int:
-        """Slots that may take a row now."""
-        if not (self.up and self.accepting) or now < self.paused_until or self.breaker.state is BreakerState.OPEN:
-            return 0
-        limit = 1 if self.breaker.state is BreakerState.HALF_OPEN else self.limit.value
-        self.held_until = [t for t in self.held_until if t > now]
-        return limit - len(self.running) - len(self.held_until)
+    task: Task
+    copies: list[Slot] = field(default_factory=list)
 
 
 class Fleet:
-    """All hosts of a run and the rows they have in flight."""
+    """All hosts of a run and the rows they have in flight. `priced` false: first come, first served."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, priced: bool = True) -> None:
         self._rng = rng
-        self._hosts: dict[str, _Host] = {}
+        self._priced = priced
+        self._hosts: dict[str, HostState] = {}
         self._configured: dict[str, Member] = {}
-        self._ratios: dict[str, TokenRatio] = {}
+        self._market = Market()
+        self._overruns = Overruns()
+        self._flights: dict[TaskKey, _Flight] = {}
         self._numbers = 0
+        self._extra = 0
+        self._window = Window()
         self._away_at = float("-inf")
 
     # -- who takes part -----------------------------------------------------------------------------------------
@@ -138,13 +95,14 @@ class Fleet:
     def configure(self, members: Iterable[Member]) -> None:
         """Say which hosts are configured, present or not: a row may have to wait for an absent one."""
         self._configured = {member.name: member for member in members}
+        self._tell_contexts()
 
     def join(self, member: Member, now: float) -> None:
         """Let a host take rows: it answers, has the model loaded and may take part."""
         host = self._hosts.get(member.name)
         if host is None or host.member != member:
             running = host.running if host else {}
-            host = _Host(member, Breaker(self._rng), Limit(member.slots, now), running=running)
+            host = HostState(member, Breaker(self._rng), Limit(member.slots, now), running=running)
             self._hosts[member.name] = host
         elif host.breaker.state is not BreakerState.CLOSED:
             host.breaker.half_open()
@@ -152,16 +110,20 @@ class Fleet:
         self._configured[member.name] = member
         host.validity.clear()
         host.up = True
+        self._tell_contexts()
+        self._tell_market(host)
 
     def leave(self, name: str) -> None:
         """Let a host take no more rows; what it has in flight may still come back."""
         if name in self._hosts:
             self._hosts[name].up = False
+            self._tell_market(self._hosts[name])
 
     def accept(self, name: str, *, accepting: bool) -> None:
         """Switch a host's acceptance of rows (its hours), without judging it."""
         if name in self._hosts:
             self._hosts[name].accepting = accepting
+            self._tell_market(self._hosts[name])
 
     def is_open(self, name: str) -> bool:
         """Whether the host must prove itself (be probed and warmed) before it gets rows again."""
@@ -174,60 +136,58 @@ class Fleet:
 
     def ratio(self, model: str) -> TokenRatio:
         """Return what is known of characters per token for a model."""
-        return self._ratios.setdefault(model, TokenRatio())
+        return self._market.ratio(model)
 
     # -- the two questions --------------------------------------------------------------------------------------
 
     def pick(self, name: str, window: Window, now: float) -> Slot | None:
         """Take the best waiting row for a free slot of the host out of the window; None if it gets none now."""
         host = self._hosts.get(name)
+        self._window = window
         if host is None or host.free(now) <= 0:
             return None
-        dear: Task | None = None
-        for task in window:
-            if not self._can_take(host.member, task):
-                continue
-            if not task.failed_on(name):
-                return self._start(host, window.take(task.key), now)
-            if dear is None and not self._untried_elsewhere(host, task):
-                dear = task
-        return self._start(host, window.take(dear.key), now) if dear else None
+        if len(window):
+            task = self._choose(host, window, now)
+            return self._start(host, window.take(task.key), now) if task else None
+        return self._second_copy(host, now) if window.last else None
 
     def release(self, slot: Slot, outcome: Outcome, now: float) -> Settled:
         """Free the slot and say what becomes of its row; the host's health, limit and pace learn from the outcome."""
         host = self._hosts[slot.host]
         saturated = host.free(now) <= 0
-        del host.running[slot.number]
-        task = slot.task
+        flight = self._land(slot)
         if isinstance(outcome, Scored):
-            host.breaker.success(now)
-            host.busy_in_a_row = 0
-            host.validity.note(valid=True)
-            host.completed += 1
-            host.pace.learn(task.chars, outcome.duration_s)
-            self.ratio(task.key.model).learn(task.chars, outcome.reply.prompt_tokens)
-            host.limit.completed(
-                work(outcome.reply.prompt_tokens, outcome.reply.output_tokens), now, saturated=saturated
-            )
-            return Settled(task, done=True)
-        attempt = self._absolve(slot, outcome.attempt)
-        if attempt.blame is Blame.NOBODY:
-            return Settled(replace(task, tries=task.tries + attempt.sent))
-        if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
-            return self._suspect_request(host, task, attempt, now)
-        self._charge_host(host, outcome, now)
-        history = (*task.history, attempt)
-        task = replace(task, history=history, tries=task.tries + attempt.sent)
-        return Settled(task, dead=self._verdict(task, host.member))
+            self._learn(host, slot, outcome, now, saturated=saturated)
+            if flight is None:
+                return Settled(slot.task, aside=True)
+            self._flights.pop(slot.task.key, None)
+            return Settled(flight.task, done=True, losers=tuple(flight.copies))
+        settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
+        self._tell_market(host)
+        if flight is None:
+            return replace(settled, aside=True, dead=None)
+        flight.task = settled.task
+        if not flight.copies:
+            return settled
+        return replace(settled, aside=True, dead=None)
 
-    def abandon(self, slot: Slot) -> Task:
-        """Free the slot of a request that we cancelled ourselves; its row waits again, nobody is blamed."""
-        del self._hosts[slot.host].running[slot.number]
-        return replace(slot.task, tries=slot.task.tries + 1)
+    def abandon(self, slot: Slot) -> Task | None:
+        """Free the slot of a request that we cancelled ourselves; nobody is blamed.
+
+        Return the row if it must wait again; None if another copy of it runs or has won.
+        """
+        flight = self._land(slot)
+        if flight is None:
+            return None
+        flight.task = replace(flight.task, tries=flight.task.tries + 1)
+        return None if flight.copies else flight.task
 
     def due(self, now: float) -> float | None:
-        """Return when a held or paused slot comes free by itself, None if nothing is held."""
+        """Return when a slot may come free, or a copy pay, by itself; None if only outcomes can change anything."""
         times = [t for host in self._hosts.values() for t in (*host.held_until, host.paused_until) if t > now]
+        if self._window.last and self._flights:
+            fastest = min((host.pace.typical_s or np.inf for host in self._hosts.values() if host.usable), default=1.0)
+            times.append(now + max(fastest / 2, ENDGAME_LOOK_S))
         return min(times, default=None)
 
     # -- what else the dispatcher asks ----------------------------------------------------------------------------
@@ -257,7 +217,8 @@ class Fleet:
 
     def stuck(self, window: Window) -> list[TaskKey]:
         """Return the waiting rows that no host present and well can take: only absent ones could."""
-        present = [h.member for h in self._hosts.values() if h.up and h.breaker.state is not BreakerState.OPEN]
+        hosts = [host for host in self._hosts.values() if host.up and host.accepting]
+        present = [host.member for host in hosts if host.breaker.state is not BreakerState.OPEN]
         return [task.key for task in window if not any(self._can_take(member, task) for member in present)]
 
     def free_hosts(self, now: float) -> list[str]:
@@ -265,12 +226,12 @@ class Fleet:
         return [name for name, host in self._hosts.items() if host.free(now) > 0]
 
     def in_flight(self) -> int:
-        """Count the rows in flight."""
+        """Count the requests in flight."""
         return sum(len(host.running) for host in self._hosts.values())
 
     def keys(self) -> set[TaskKey]:
         """Return the tasks in flight."""
-        return {slot.task.key for host in self._hosts.values() for slot in host.running.values()}
+        return set(self._flights)
 
     def slots(self) -> int:
         """Count the slots of all hosts that are up."""
@@ -283,38 +244,187 @@ class Fleet:
     def view(self, name: str, now: float) -> HostView | None:
         """Return a host as the display shows it, None before it joined."""
         host = self._hosts.get(name)
-        if host is None:
+        return host.view(now) if host else None
+
+    # -- the choice -------------------------------------------------------------------------------------------------
+
+    def _choose(self, host: HostState, window: Window, now: float) -> Task | None:
+        name = host.member.name
+        if not self._priced or not self._market.knows(name):
+            return self._first(host, window)
+        places = window.taken()
+        scores = self._market.scores(name, window, places) * window.weights()[places]
+        if window.last:
+            scores = self._gated(host, window, places, scores, now)
+            if not np.isfinite(scores).any():
+                return None
+        dear: set[int] = set()
+        while True:
+            best = endgame.longest_of_best(scores, window.lengths[places]) if window.last else int(np.argmin(scores))
+            if not np.isfinite(scores[best]):
+                return None
+            task = window.at(int(places[best]))
+            if not task.history or best in dear:
+                return task
+            scores[best] *= self._cost(host, task)
+            dear.add(best)
+
+    def _first(self, host: HostState, window: Window) -> Task | None:
+        """Return the first row that the host can take, one that it failed before only if there is no other."""
+        dear = None
+        for task in window:
+            if self._can_take(host.member, task):
+                cost = self._cost(host, task)
+                if cost == 1.0:
+                    return task
+                if cost == DEAR and dear is None:
+                    dear = task
+        return dear
+
+    def _cost(self, host: HostState, task: Task) -> float:
+        """Return the factor by which a row's history makes it dear to a host; infinite while others are to try it."""
+        if task.history and not self._can_take(host.member, task):
+            return np.inf
+        if not task.failed_on(host.member.name):
+            return 1.0
+        return np.inf if self._untried_elsewhere(host, task) else DEAR
+
+    def _gated(self, host: HostState, window: Window, places: Places, scores: Floats, now: float) -> Floats:
+        """Shut out the rows that the gate for the last rows does not let this host take."""
+        names, prices, times = self._market.times_of_all(window, places)
+        if host.member.name not in names or len(names) < 2:
+            return scores
+        for i, place in enumerate(places):
+            task = window.at(int(place))
+            if task.history:
+                barred = [self._cost(self._hosts[name], task) == np.inf for name in names]
+                times[barred, i] = np.inf
+        slots = np.array([self._hosts[name].limit.value for name in names], float)
+        busy = self._busy(names, now)
+        own = names.index(host.member.name)
+        allowed = endgame.admitted(own, times, busy, endgame.level_s(times, prices, slots, busy))
+        if not self._flights:
+            # nothing runs, so waiting for somebody better would be waiting for ever
+            allowed |= (times.argmin(axis=0) == own) & np.isfinite(times[own])
+        return np.where(allowed, scores, np.inf)
+
+    def _busy(self, names: list[str], now: float) -> endgame.Busy:
+        free_in_s, work_s = np.zeros(len(names)), np.zeros(len(names))
+        for i, name in enumerate(names):
+            host = self._hosts[name]
+            residuals = [self._residual_s(slot, now) for slot in host.running.values()]
+            work_s[i] = sum(residuals)
+            free_in_s[i] = 0.0 if host.free(now) > 0 else min(residuals, default=0.0)
+        return endgame.Busy(free_in_s, work_s)
+
+    def _residual_s(self, slot: Slot, now: float) -> float:
+        return self._overruns.residual_s(slot.expected_s, now - slot.started)
+
+    def _second_copy(self, host: HostState, now: float) -> Slot | None:
+        """Start a second copy of the running row that would otherwise end last, if that pays."""
+        name = host.member.name
+        if not self._market.knows(name) or self._extra >= endgame.most_extra(self.slots()):
             return None
-        if not host.up:
-            state = "away"
-        elif not host.accepting:
-            state = "resting"
-        elif host.breaker.state is not BreakerState.CLOSED:
-            state = "failing" if host.breaker.state is BreakerState.OPEN else "on trial"
-        else:
-            state = "busy" if now < host.paused_until else "up"
-        return HostView(
-            name, state, len(host.running), host.limit.value, host.completed, host.pace.typical_s, host.last_fault
-        )
+        singles = [flight for flight in self._flights.values() if len(flight.copies) < MAX_COPIES]
+        residuals = sorted(((self._residual_s(f.copies[0], now), i) for i, f in enumerate(singles)), reverse=True)
+        names = [n for n, other in self._hosts.items() if n != name and other.usable and self._market.knows(n)]
+        busy = self._busy(names, now)
+        for residual_s, i in residuals:
+            task, running = singles[i].task, singles[i].copies[0]
+            own_s = self._time_s(name, task)
+            if (
+                running.host == name
+                or own_s is None
+                or self._cost(host, task) > 1
+                or not self._can_take(host.member, task)
+            ):
+                continue
+            sooner = [
+                free_in_s + time_s
+                for other, free_in_s in zip(names, busy.free_in_s, strict=True)
+                if other != running.host and (time_s := self._time_s(other, task)) is not None
+            ]
+            if endgame.worth_a_copy(residual_s, own_s, sooner):
+                return self._start(host, task, now, extra=True)
+        return None
 
     # -- the rules --------------------------------------------------------------------------------------------------
 
-    def _start(self, host: _Host, task: Task, now: float) -> Slot:
+    def _start(self, host: HostState, task: Task, now: float, *, extra: bool = False) -> Slot:
         self._numbers += 1
-        predicted = host.pace.predicted_s(task.chars) or 0.0
-        deadline_s = max(host.member.min_deadline_s, DEADLINE_FACTOR * predicted)
-        slot = Slot(self._numbers, host.member.name, task, now, deadline_s)
+        expected_s = self._time_s(host.member.name, task) or host.pace.predicted_s(task.chars) or 0.0
+        predicted_s = max(expected_s, host.pace.predicted_s(task.chars) or 0.0)
+        deadline_s = max(host.member.min_deadline_s, DEADLINE_FACTOR * predicted_s)
+        slot = Slot(self._numbers, host.member.name, task, now, deadline_s, expected_s, extra)
         host.running[slot.number] = slot
+        self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
+        self._extra += extra
         return slot
+
+    def _land(self, slot: Slot) -> _Flight | None:
+        """Take a request out of flight and return its row's flight, None if another copy has already won."""
+        del self._hosts[slot.host].running[slot.number]
+        self._extra -= slot.extra
+        flight = self._flights.get(slot.task.key)
+        if flight is None or slot not in flight.copies:
+            return None
+        flight.copies.remove(slot)
+        if not flight.copies:
+            del self._flights[slot.task.key]
+        return flight
+
+    def _time_s(self, name: str, task: Task) -> float | None:
+        return self._market.time_s(name, task.key.model, task.chars)
+
+    def _learn(self, host: HostState, slot: Slot, outcome: Scored, now: float, *, saturated: bool) -> None:
+        task, reply = slot.task, outcome.reply
+        host.succeeded(now, task.chars, outcome.duration_s)
+        if slot.expected_s:
+            self._overruns.learn(slot.expected_s, outcome.duration_s)
+        host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
+        self._tell_market(host)
+        self._market.learn(host.member.name, task.key.model, task.chars, reply, outcome.duration_s, self._window)
+
+    def _failed(self, host: HostState, task: Task, outcome: Failed, slot: Slot, now: float) -> Settled:
+        attempt = self._absolve(slot, outcome.attempt)
+        task = replace(task, tries=task.tries + attempt.sent)
+        if attempt.blame is Blame.NOBODY:
+            return Settled(task, attempt=attempt)
+        if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
+            return self._suspect_request(host, task, attempt, now)
+        if host.failed(outcome, now, self._rng):
+            host.refused_at = now
+            self._suspect_local_fault(now)
+        if attempt.blame is Blame.ROW and attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
+            self._suspect_garbage(host, now)
+        task = replace(task, history=(*task.history, attempt))
+        return Settled(task, attempt=attempt, dead=self._verdict(task, host.member))
+
+    def _tell_market(self, host: HostState) -> None:
+        name = host.member.name
+        self._market.set_slots(name, host.limit.value)
+        self._market.set_present(name, present=host.usable)
+
+    def _tell_contexts(self) -> None:
+        """Say which rows are too long for which host; for the largest context the server itself is to judge."""
+        for model in {model for member in self._configured.values() for model in member.models}:
+            largest = self._largest_context(model)
+            chars_per_token = self.ratio(model).chars_per_token
+            for name, member in self._configured.items():
+                if model not in member.models:
+                    chars = -1.0
+                else:
+                    chars = np.inf if member.num_ctx >= largest else member.num_ctx * chars_per_token
+                self._market.set_largest(name, model, chars)
 
     def _can_take(self, member: Member, task: Task) -> bool:
         if task.key.model not in member.models:
             return False
+        if member.num_ctx >= self._largest_context(task.key.model):
+            # its word is final, even twice: a larger host that a row was waiting for may have gone for good
+            return True
         too_small = max((self._overflowed_at(attempt) for attempt in task.history), default=0)
-        if member.num_ctx <= too_small:
-            return False
-        largest = self._largest_context(task.key.model)
-        return member.num_ctx >= largest or self.ratio(task.key.model).tokens(task.chars) <= member.num_ctx
+        return member.num_ctx > too_small and self.ratio(task.key.model).tokens(task.chars) <= member.num_ctx
 
     def _overflowed_at(self, attempt: Attempt) -> int:
         if attempt.kind is not FaultKind.CONTEXT_OVERFLOW or attempt.host not in self._configured:
@@ -324,7 +434,7 @@ class Fleet:
     def _largest_context(self, model: str) -> int:
         return max((m.num_ctx for m in self._configured.values() if model in m.models), default=0)
 
-    def _untried_elsewhere(self, host: _Host, task: Task) -> bool:
+    def _untried_elsewhere(self, host: HostState, task: Task) -> bool:
         return any(
             other is not host
             and other.usable
@@ -346,56 +456,17 @@ class Fleet:
             return replace(attempt, blame=Blame.NOBODY)
         return attempt
 
-    def _charge_host(self, host: _Host, outcome: Failed, now: float) -> None:
-        attempt = outcome.attempt
-        host.held_until.append(now + max(MIN_HOLD_S, (host.pace.typical_s or 0.0) / 2))
-        if attempt.blame is Blame.ROW:
-            self._doubt(host, attempt, now)
-            return
-        host.last_fault = f"{attempt.kind}: {attempt.message}"
-        if attempt.kind is FaultKind.BUSY:
-            self._pause(host, outcome.retry_after_s, now)
-        elif attempt.kind is FaultKind.LOAD_FAILED:
-            host.breaker.open(now, backoff_s=LOAD_BACKOFF_S)
-        else:
-            down = attempt.downed or attempt.kind is FaultKind.UNREACHABLE
-            host.breaker.fault(now, certain=down)
-            if down:
-                host.refused_at = now
-                self._suspect_local_fault(now)
-
-    def _suspect_request(self, host: _Host, task: Task, attempt: Attempt, now: float) -> Settled:
+    def _suspect_request(self, host: HostState, task: Task, attempt: Attempt, now: float) -> Settled:
         """A host that refuses all of its first requests does not like their form: the rows are innocent."""
         host.refused += 1
-        host.held_until.append(now + MIN_HOLD_S)
+        host.hold(now)
         attempt = replace(attempt, blame=Blame.HOST, permanent=False)
         host.last_fault = f"{attempt.kind}: {attempt.message}"
         unusable = f"refused its first {host.refused} requests: {attempt.message}"
-        task = replace(task, history=(*task.history, attempt), tries=task.tries + 1)
-        return Settled(task, unusable=unusable if host.refused >= MAX_REFUSED else None)
+        task = replace(task, history=(*task.history, attempt))
+        return Settled(task, attempt=attempt, unusable=unusable if host.refused >= MAX_REFUSED else None)
 
-    def _doubt(self, host: _Host, attempt: Attempt, now: float) -> None:
-        """An answer came, so the host is at work; whether it is sane is another question."""
-        overflow = attempt.kind is FaultKind.CONTEXT_OVERFLOW
-        if host.breaker.state is BreakerState.HALF_OPEN and not overflow:
-            host.breaker.fault(now)
-            return
-        host.breaker.success(now)
-        if not overflow:
-            host.validity.note(valid=False)
-            self._suspect_garbage(host, now)
-
-    def _pause(self, host: _Host, retry_after_s: float | None, now: float) -> None:
-        """Give a host that has too much to do a rest: as long as it asks for, or longer each time in a row."""
-        host.busy_in_a_row += 1
-        host.limit.busy(now)
-        if host.busy_in_a_row > MAX_BUSY:
-            host.breaker.open(now)
-            return
-        growing_s = min(BUSY_PAUSE_S * 2 ** (host.busy_in_a_row - 1), MAX_BUSY_PAUSE_S)
-        host.paused_until = now + (retry_after_s or growing_s * self._rng.uniform(0.5, 1.5))
-
-    def _suspect_garbage(self, host: _Host, now: float) -> None:
+    def _suspect_garbage(self, host: HostState, now: float) -> None:
         others = [other.validity for other in self._hosts.values() if other is not host and other.usable]
         if host.validity.garbage(others):
             host.last_fault = "most of its completions are invalid"
@@ -405,7 +476,8 @@ class Fleet:
     def _suspect_local_fault(self, now: float) -> None:
         """When half of the hosts cannot be reached at once, it is our own network: back soon, and blame nobody."""
         recent = [h for h in self._hosts.values() if h.refused_at is not None and now - h.refused_at <= LOCAL_WINDOW_S]
-        if len(recent) >= 2 and 2 * len(recent) >= len(self._hosts):
+        others = [h for h in self._hosts.values() if h.up and h not in recent]
+        if len(recent) >= 2 and len(recent) >= len(others):
             self.away(now)
             for host in recent:
                 host.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)

@@ -5,7 +5,9 @@ the limit is climbed by measuring: work done per second (prompt tokens and, weig
 2, 4 … slots, for as long as doubling brings at least a tenth more. A fixed limit (`slots` in hosts.toml) is never
 changed by measuring.
 
-Invariants: 1 <= value <= MAX_LIMIT; a refusal (503, 429) only ever lowers it.
+A refusal (503, 429) lowers the limit for a while; then a fixed one is whole again and a climbed one climbs on.
+
+Invariants: 1 <= value, and a climbed limit is at most MAX_LIMIT.
 """
 
 MAX_LIMIT = 256
@@ -44,7 +46,11 @@ class Limit:
 
     def completed(self, amount: float, now: float, *, saturated: bool) -> None:
         """Record a completion worth `amount` of work; only time in which all slots were taken tells anything."""
-        if self._settled or now < self._frozen_until:
+        if now < self._frozen_until:
+            return
+        if self._fixed is not None:
+            self.value = self._fixed
+        if self._settled:
             return
         if not saturated:
             self._begin(now)
@@ -65,8 +71,9 @@ class Limit:
         if now < self._frozen_until:
             return
         self.value = max(1, int(self.value * BUSY_FACTOR))
-        self._settled = True
+        self._settled, self._base = self._fixed is not None, None
         self._frozen_until = now + BUSY_FREEZE_S
+        self._begin(now)
 
     def _judge(self, rate: float, now: float) -> None:
         if self._base is not None and rate < MIN_GAIN * self._base[1]:
@@ -76,7 +83,7 @@ class Limit:
         if self.value >= MAX_LIMIT:
             self._settled = True
             return
-        self.value *= 2
+        self.value = min(2 * self.value, MAX_LIMIT)
         self._begin(now)
 
     def _begin(self, now: float) -> None:

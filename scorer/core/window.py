@@ -1,46 +1,111 @@
 """The rows that wait in memory, in the order they came.
 
 The dispatcher keeps a window of the next waiting rows so that a host may choose among them; everything beyond it stays
-in the dataset and the queue. Invariant: a task is in the window or in flight or neither, never in both.
+in the dataset and the queue. Beside the tasks stand arrays, one place a task, over which prices are compared: lengths,
+models, ages. A free place has infinite weight, so that no comparison ever chooses it.
+
+Invariant: a task is in the window or in flight or neither, never in both.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from scorer.core.task import Task, TaskKey
+
+CAPACITY = 1024
+AGEING = 0.1
 
 
 class Window:
-    """An ordered set of waiting tasks that knows how many characters it holds."""
+    """An ordered set of waiting tasks.
+
+    `chars` is the number of characters it holds. `last` is true once nothing is behind it: these are the last rows.
+    By place: `lengths` (characters) and `models` (index into `model_names`).
+    """
 
     def __init__(self) -> None:
-        self._tasks: OrderedDict[TaskKey, Task] = OrderedDict()
+        self._places: OrderedDict[TaskKey, int] = OrderedDict()
+        self._tasks: list[Task | None] = [None] * CAPACITY
+        self._free = list(range(CAPACITY - 1, -1, -1))
+        self._picks = 0
         self.chars = 0
+        self.last = False
+        self.model_names: list[str] = []
+        self.lengths = np.zeros(CAPACITY)
+        self.models = np.zeros(CAPACITY, dtype=np.intp)
+        self._stamps = np.full(CAPACITY, np.inf)
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Task]:
-        return iter(self._tasks.values())
+        return (task for place in self._places.values() if (task := self._tasks[place]) is not None)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._tasks
+        return key in self._places
 
     def keys(self) -> set[TaskKey]:
         """Return the identities of all waiting tasks."""
-        return set(self._tasks)
+        return set(self._places)
+
+    def at(self, place: int) -> Task:
+        """Return the task at a place; KeyError if the place is free."""
+        task = self._tasks[place]
+        if task is None:
+            raise KeyError(place)
+        return task
+
+    def taken(self) -> npt.NDArray[np.intp]:
+        """Return the places that hold a task, in no particular order."""
+        return np.flatnonzero(np.isfinite(self._stamps))
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Return exp(-0.1 x wait / (4 x window)) by place, the wait counted in picks; infinite where no task is."""
+        scale = AGEING / (4 * max(len(self), 1))
+        weights: npt.NDArray[np.float64] = np.exp(np.minimum((self._stamps - self._picks) * scale, 1.0))
+        weights[np.isinf(self._stamps)] = np.inf
+        return weights
 
     def add(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait, behind all others or, after a failed try, before them."""
-        if task.key in self._tasks:
+        if task.key in self._places:
             raise KeyError(task.key)
-        self._tasks[task.key] = task
+        if not self._free:
+            self._grow()
+        place = self._free.pop()
+        self._places[task.key] = place
         if first:
-            self._tasks.move_to_end(task.key, last=False)
+            self._places.move_to_end(task.key, last=False)
+        self._tasks[place] = task
+        self.lengths[place] = task.chars
+        self.models[place] = self.model(task.key.model)
+        self._stamps[place] = self._picks
         self.chars += task.chars
 
     def take(self, key: TaskKey) -> Task:
         """Remove and return a task; KeyError if it does not wait here."""
-        task = self._tasks.pop(key)
+        place = self._places.pop(key)
+        task = self.at(place)
+        self._tasks[place] = None
+        self._stamps[place] = np.inf
+        self._free.append(place)
+        self._picks += 1
         self.chars -= task.chars
         return task
+
+    def model(self, name: str) -> int:
+        """Return the index by which the arrays know a model."""
+        if name not in self.model_names:
+            self.model_names.append(name)
+        return self.model_names.index(name)
+
+    def _grow(self) -> None:
+        size = len(self._tasks)
+        self._tasks += [None] * size
+        self._free = list(range(2 * size - 1, size - 1, -1))
+        self.lengths = np.concatenate([self.lengths, np.zeros(size)])
+        self.models = np.concatenate([self.models, np.zeros(size, dtype=np.intp)])
+        self._stamps = np.concatenate([self._stamps, np.full(size, np.inf)])

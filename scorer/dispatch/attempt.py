@@ -63,11 +63,12 @@ async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) ->
         temperature=sampling.temperature + changed.temperature_step,
         seed=sampling.seed + changed.seed_step + task.key.sample,
     )
+    deadline_s = slot.deadline_s * changed.num_predict_factor
     try:
-        with anyio.fail_after(slot.deadline_s * changed.num_predict_factor):
+        with anyio.fail_after(deadline_s):
             reply = await life.host.generate(request)
     except TimeoutError:
-        raise UnclearFault(FaultKind.DEADLINE, f"no answer within {slot.deadline_s:.0f} s") from None
+        raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s") from None
     asked = Asked(min(frame.num_ctx, life.context or frame.num_ctx), request.num_predict, task.chars)
     return judge(reply, asked, ratio, sampling.parse), reply
 

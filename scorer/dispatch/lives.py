@@ -136,6 +136,7 @@ class Lives:
         self.observe: Callable[[Event], None] = lambda _: None
         self.on_join: Callable[[str], None] = lambda _: None
         self._fleet = fleet
+        self._resting: set[str] = set()
         self._rng = rng
         self._wall = wall
 
@@ -179,8 +180,14 @@ class Lives:
         """Let hosts rest outside their hours (local time)."""
         local = datetime.fromtimestamp(self._wall()).astimezone().time()
         for name, life in self.by_name.items():
-            if life.config.hours is not None:
-                self._fleet.accept(name, accepting=life.config.hours.covers(local))
+            # without hours too: an edit may have taken them away while the host rested
+            awake = life.config.hours is None or life.config.hours.covers(local)
+            self._fleet.accept(name, accepting=awake)
+            if not awake:
+                self._resting.add(name)
+            elif name in self._resting:
+                self._resting.remove(name)
+                self.on_join(name)
 
     # -- the life itself ------------------------------------------------------------------------------------------
 
@@ -278,6 +285,7 @@ class Lives:
             self.observe(Event("host_left_out", text, "warning", {"host": life.config.name, "reason": reason}))
         life.state, life.reason = LifeState.LEFT_OUT, reason
         self._fleet.leave(life.config.name)
+        self._configure()
 
     def _configure(self) -> None:
         usable = [life for life in self.by_name.values() if life.state is not LifeState.LEFT_OUT]

@@ -32,7 +32,7 @@ from scorer.dispatch.tally import Rate, Tally
 from scorer.errors import NoHostsLeft, StoreError, UsageError
 from scorer.hosts.base import Host
 
-WINDOW = 256
+WINDOW = 512
 WINDOW_CHARS = 64 << 20
 CHUNK = 128
 TICK_S = 1.0
@@ -172,10 +172,13 @@ class Dispatcher:
             return False
         if self._stopping:
             return True
+        if len(self._ledger):
+            # a full disk is waited for while the run still lives
+            return False
         return not self._window and all(feed.exhausted and not feed.put_aside for feed in self._feeds)
 
     def _can_read(self) -> bool:
-        room = len(self._window) < self._size() // 2 and self._window.chars < WINDOW_CHARS
+        room = len(self._window) < self._size() * 3 // 4 and self._window.chars < WINDOW_CHARS
         return room and not self._ledger.overloaded and any(not feed.exhausted for feed in self._feeds)
 
     def _size(self) -> int:
@@ -184,15 +187,17 @@ class Dispatcher:
 
     async def _refill(self) -> None:
         """Bring the window up to size, taking from each model's feed in turn."""
-        for feed in self._feeds:
-            if feed.exhausted and feed.put_aside and self._joined_since_rewind:
-                feed.rewind()
-        if all(feed.exhausted for feed in self._feeds):
+        if self._joined_since_rewind and all(feed.exhausted for feed in self._feeds):
+            # once for each host that joins: whoever joins again and again would have the same rows read without end
             self._joined_since_rewind = False
+            for feed in self._feeds:
+                if feed.put_aside:
+                    feed.rewind()
         while self._can_read() and not self._stopping:
             for feed in self._feeds:
                 if not feed.exhausted:
                     self._take_in(await feed.take(CHUNK, self._held()))
+        self._window.last = all(feed.exhausted for feed in self._feeds)
 
     def _held(self) -> set[TaskKey]:
         return self._window.keys() | self._fleet.keys() | self._ledger.keys()
@@ -242,7 +247,7 @@ class Dispatcher:
                 await life.host.close()
             taken = self._next(slot.host)
             self._fill(slot.host, self._group)
-            if taken is None or len(self._window) < self._size() // 2:
+            if taken is None or self._window.last or len(self._window) < self._size() * 3 // 4:
                 self._wake.set()
 
     async def _run_row(self, life: Life, slot: Slot) -> None:
@@ -254,7 +259,9 @@ class Dispatcher:
         del self._scopes[slot.number]
         life.in_flight -= 1
         if scope.cancelled_caught:
-            self._window.add(self._fleet.abandon(slot), first=True)
+            task = self._fleet.abandon(slot)
+            if task is not None:
+                self._window.add(task, first=True)
 
     def _unusable(self, life: Life, reason: str) -> None:
         self._lives.down(life, reason, unusable=True)
@@ -264,7 +271,10 @@ class Dispatcher:
     def _settle(self, life: Life, slot: Slot, outcome: Outcome) -> None:
         settled = self._fleet.release(slot, outcome, anyio.current_time())
         if isinstance(outcome, Scored):
-            self._record_score(life, settled.task, outcome)
+            for loser in settled.losers:
+                self._scopes[loser.number].cancel()
+            if not settled.aside:
+                self._record_score(life, settled.task, outcome)
             return
         failed = outcome.attempt
         self.observe(_attempt_failed(slot, failed))
@@ -273,7 +283,9 @@ class Dispatcher:
         elif self._fleet.is_open(slot.host):
             self._lives.down(life, f"{failed.kind}: {failed.message}")
         if failed.sent:
-            self._ledger.add(Tried(slot.task.key, failed, self._seams.wall()))
+            self._ledger.add(Tried(slot.task.key, settled.attempt or failed, self._seams.wall()))
+        if settled.aside:
+            return
         if settled.dead:
             self._bury(settled.task, settled.dead, outcome, life)
         else:

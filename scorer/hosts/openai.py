@@ -33,9 +33,7 @@ from scorer.hosts.http import Answer, Http, excerpt, only_host_faults
 MILLISECONDS = 1e3
 
 # these quote what the model said, which a row can influence: looked at first, and by how they begin
-QUOTING: tuple[Rule, ...] = (
-    Rule(r"^(error parsing|failed to parse input|parse error)", row(FaultKind.PARSER_ERROR)),
-)
+QUOTING: tuple[Rule, ...] = (Rule(r"^(error parsing|failed to parse input|parse error)", row(FaultKind.PARSER_ERROR)),)
 
 RULES: tuple[Rule, ...] = (
     Rule(r"no instance found for model", host(FaultKind.LOAD_FAILED)),

@@ -32,7 +32,7 @@ from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, jobs_in, locked, move_aside
 from scorer.jobs.forecast import forecast
-from scorer.jobs.log import JobLog
+from scorer.jobs.log import JobLog, logger
 from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
 from scorer.publish import Publisher
@@ -135,6 +135,7 @@ class _Run:
         self._view = view
         self._options = options
         self._stop: Callable[[bool], None] = lambda _: None
+        self._log = logger
 
     async def go(self, around: Surroundings) -> Ended:
         """Do everything; raises UsageError, StoreError, NoHostsLeft or KeyboardInterrupt."""

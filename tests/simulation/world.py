@@ -66,12 +66,14 @@ class Faults:
     html_502: float = 0.0
     cut: float = 0.0
     truncate: float = 0.0
+    bad_request: float = 0.0
+    overflow_above_chars: int | None = None
     down: tuple[tuple[float, float], ...] = ()
     fails_fast: bool = False
     slow: tuple[tuple[float, float, float], ...] = ()
 
     def kinds(self) -> list[tuple[str, float]]:
-        names = ("hang", "drop", "error_500", "garbage", "done_false", "busy", "html_502", "cut", "truncate")
+        names = ("hang", "drop", "error_500", "garbage", "done_false", "busy", "html_502", "cut", "truncate", "bad_request")
         return [(name, getattr(self, name)) for name in names]
 
 
@@ -180,6 +182,11 @@ class Transport(httpx.AsyncBaseTransport):
             return httpx.Response(500, json={"error": "model runner has unexpectedly stopped"})
         if asked.fault == "busy":
             return httpx.Response(503, json={"error": "server busy, please try again."})
+        if asked.fault == "bad_request":
+            return httpx.Response(400, json={"error": "this server does not like it"})
+        if len(asked.user) > (self._host.faults.overflow_above_chars or len(asked.user)):
+            asked.fault = "overflow"
+            return httpx.Response(400, json={"error": "the prompt is too long: exceeds the available context size"})
         if asked.fault == "hang":
             await anyio.sleep_forever()
         async with self._capacity:
@@ -258,6 +265,7 @@ class World:
     view: Recorder = field(default_factory=Recorder)
     virtual_s: float = 0.0
     max_context: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     texts: list[str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -288,6 +296,7 @@ class World:
             f'[[hosts]]\nname = "{h.name}"\nurl = "http://{h.name}.test:11434"\n{slots}'
             f"min_deadline_s = {self.min_deadline_s}\n"
             + (f"max_context = {self.max_context[h.name]}\n" if h.name in self.max_context else "")
+            + self.keys.get(h.name, "")
             for h in self.hosts
         ]
         path.write_text("\n".join(tables))

@@ -18,7 +18,7 @@ from scorer import publish
 from scorer.errors import StoreError, UsageError
 from scorer.failpoints import CRASH_STATUS, FailpointName
 from scorer.publish import Publisher
-from scorer.queue import Queue
+from scorer.queue import Queue, Reader
 
 NOW = 1_700_000_000.0
 SCHEMA = crash_life.SCHEMA
@@ -153,6 +153,17 @@ class TestRecover:
         queue.fix_part(2)
         Publisher(queue, job, SCHEMA).recover()
         assert published(job) == {"part-00000.parquet": [0, 1]}
+        assert queue.parts()[0].recorded
+
+    def test_a_file_that_was_published_but_not_recorded_is_written_again_and_recorded(
+        self, job: Path, queue: Queue, publisher: Publisher
+    ) -> None:
+        done_rows(queue, range(4))
+        queue.fix_part(4)
+        (job / "results").mkdir()
+        (job / "results" / "part-00000.parquet").write_text("who knows")
+        publisher.recover()
+        assert published(job) == {"part-00000.parquet": [0, 1, 2, 3]}
         assert queue.parts()[0].recorded
 
     def test_a_recorded_part_that_is_missing_is_written_again(
@@ -312,6 +323,9 @@ class TestCrashes:
         job.mkdir()
         ends = [self.live(processes, job, f"{name}:{occurrence}")]
         self.every_row_at_most_once(job)
+        reader = Reader.open(job / "queue.sqlite")  # `status` right after a crash, before anything was mended
+        assert reader.counts().total in (0, crash_life.ROWS)
+        reader.close()
         ends.append(self.live(processes, job, f"{name}:1"))
         self.every_row_at_most_once(job)
         ends.append(self.live(processes, job, ""))

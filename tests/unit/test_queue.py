@@ -377,14 +377,16 @@ class TestReader:
         queue.enqueue(["m", "n"], 10, 1)
         queue.commit([entries.done(0, score=3.0, finished_at=NOW), entries.done(1, score=3.0, host="mac")], NOW + 1)
         queue.commit([entries.done(2, score=8.0, prompt_tokens=None, finished_at=NOW + 9)], NOW + 10)
+        # A clock that was set back must not make the host look idle.
+        queue.commit([entries.done(3, score=8.0, finished_at=NOW + 4)], NOW + 11)
         queue.commit([entries.done(2, model="n", score=8.0, finished_at=NOW + 5)], NOW + 12)
-        assert reader.counts() == Counts(16, 4, 0)
+        assert reader.counts() == Counts(15, 5, 0)
         assert reader.counts("n") == Counts(9, 1, 0)
         assert reader.per_host() == [
             HostTotals("mac", 1, 100, 10, 1.5, NOW + 0.25),
-            HostTotals("p40", 3, 200, 30, 4.5, NOW + 9),
+            HostTotals("p40", 4, 300, 40, 6.0, NOW + 9),
         ]
-        assert reader.score_counts() == {"p40": {3.0: 1, 8.0: 2}, "mac": {3.0: 1}}
+        assert reader.score_counts() == {"p40": {3.0: 1, 8.0: 3}, "mac": {3.0: 1}}
         assert reader.last_activity() == NOW + 12
         assert reader.elapsed_s() == 12.0
 

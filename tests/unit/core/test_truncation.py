@@ -48,3 +48,8 @@ def test_a_count_where_no_cut_ends_is_never_accused(num_ctx: int, tokens: int) -
     half = num_ctx // 2
     if tokens < num_ctx - 1 and abs(tokens - half) > 10:
         assert not looks_truncated(tokens, num_ctx, 10 * num_ctx, calibrated=True)
+
+
+@pytest.mark.parametrize("tokens", [4094, 2056, 2045, 1024])
+def test_a_count_beside_the_known_cuts_is_never_accused(tokens: int) -> None:
+    assert not looks_truncated(tokens, 4096, 9000, calibrated=True)

@@ -1,0 +1,169 @@
+"""One host as the fleet knows it: what it may take, what it has in flight, how it is doing.
+
+Rules here concern one host alone; what compares hosts is the fleet's. Times are the caller's monotonic seconds.
+
+Invariant: `free` is never more than the limit less what is in flight and held.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from scorer.core.estimate import Pace
+from scorer.core.health import Breaker, BreakerState, Validity
+from scorer.core.limit import Limit
+from scorer.core.task import Attempt, Blame, Failed, Task
+from scorer.errors import FaultKind
+
+MIN_HOLD_S = 1.0
+BUSY_PAUSE_S = 2.0
+MAX_BUSY_PAUSE_S = 60.0
+MAX_BUSY = 10
+LOAD_BACKOFF_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What the fleet knows of a host before it has done anything.
+
+    `num_ctx` is its context in tokens, `slots` None for climbing. `models` are the run's names for what it serves.
+    """
+
+    name: str
+    models: frozenset[str]
+    num_ctx: int
+    slots: int | None = None
+    min_deadline_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One row in flight on one host. `deadline_s` is how long the request may take from its start.
+
+    `expected_s` is what it was predicted to take, 0 while nothing is known. `extra`: a second copy of the row.
+    """
+
+    number: int
+    host: str
+    task: Task
+    started: float
+    deadline_s: float
+    expected_s: float = 0.0
+    extra: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """A host as the display shows it."""
+
+    name: str
+    state: str
+    running: int
+    limit: int
+    completed: int
+    typical_s: float | None
+    last_fault: str | None
+
+
+@dataclass(slots=True)
+class HostState:
+    """A host that has joined at least once."""
+
+    member: Member
+    breaker: Breaker
+    limit: Limit
+    pace: Pace = field(default_factory=Pace)
+    validity: Validity = field(default_factory=Validity)
+    up: bool = False
+    accepting: bool = True
+    running: dict[int, Slot] = field(default_factory=dict)
+    held_until: list[float] = field(default_factory=list)
+    paused_until: float = 0.0
+    busy_in_a_row: int = 0
+    refused: int = 0
+    refused_at: float | None = None
+    completed: int = 0
+    last_fault: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether rows may be expected to come back from it."""
+        return self.up and self.accepting and self.breaker.state is BreakerState.CLOSED
+
+    def free(self, now: float) -> int:
+        """Slots that may take a row now."""
+        if not (self.up and self.accepting) or now < self.paused_until or self.breaker.state is BreakerState.OPEN:
+            return 0
+        limit = 1 if self.breaker.state is BreakerState.HALF_OPEN else self.limit.value
+        if self.held_until:
+            self.held_until = [t for t in self.held_until if t > now]
+        return limit - len(self.running) - len(self.held_until)
+
+    def succeeded(self, now: float, chars: int, duration_s: float) -> None:
+        """Note a valid score."""
+        self.breaker.success(now)
+        self.busy_in_a_row = 0
+        self.validity.note(valid=True)
+        self.completed += 1
+        self.pace.learn(chars, duration_s)
+
+    def hold(self, now: float) -> None:
+        """Keep a slot empty after a failure: failing fast must never attract work."""
+        self.held_until.append(now + max(MIN_HOLD_S, (self.pace.typical_s or 0.0) / 2))
+
+    def failed(self, outcome: Failed, now: float, rng: random.Random) -> bool:
+        """Charge the host for a failed try; return whether that showed it to be down."""
+        attempt = outcome.attempt
+        self.hold(now)
+        if attempt.blame is Blame.ROW:
+            self._doubt(attempt, now)
+            return False
+        self.last_fault = f"{attempt.kind}: {attempt.message}"
+        if attempt.kind is FaultKind.BUSY:
+            self._pause(outcome.retry_after_s, now, rng)
+        elif attempt.kind is FaultKind.LOAD_FAILED:
+            self.breaker.open(now, backoff_s=LOAD_BACKOFF_S)
+        else:
+            down = attempt.downed or attempt.kind is FaultKind.UNREACHABLE
+            self.breaker.fault(now, certain=down)
+            return down
+        return False
+
+    def _doubt(self, attempt: Attempt, now: float) -> None:
+        """An answer came, so the host is at work; whether it is sane is another question."""
+        overflow = attempt.kind is FaultKind.CONTEXT_OVERFLOW
+        if self.breaker.state is BreakerState.HALF_OPEN and not overflow:
+            self.breaker.fault(now)
+            return
+        self.breaker.success(now)
+        if not overflow:
+            self.validity.note(valid=False)
+
+    def _pause(self, retry_after_s: float | None, now: float, rng: random.Random) -> None:
+        """Give a host that has too much to do a rest: as long as it asks for, or longer each time in a row."""
+        self.busy_in_a_row += 1
+        self.limit.busy(now)
+        if self.busy_in_a_row > MAX_BUSY:
+            self.breaker.open(now)
+            return
+        growing_s = min(BUSY_PAUSE_S * 2 ** (self.busy_in_a_row - 1), MAX_BUSY_PAUSE_S)
+        self.paused_until = now + (retry_after_s or growing_s * rng.uniform(0.5, 1.5))
+
+    def view(self, now: float) -> HostView:
+        """Return the host as the display shows it."""
+        if not self.up:
+            state = "away"
+        elif not self.accepting:
+            state = "resting"
+        elif self.breaker.state is not BreakerState.CLOSED:
+            state = "failing" if self.breaker.state is BreakerState.OPEN else "on trial"
+        else:
+            state = "busy" if now < self.paused_until else "up"
+        return HostView(
+            self.member.name,
+            state,
+            len(self.running),
+            self.limit.value,
+            self.completed,
+            self.pace.typical_s,
+            self.last_fault,
+        )

@@ -1,0 +1,230 @@
+"""What each host is believed to take for each row, at which price, and the choice that follows.
+
+The market knows hosts by index and models by the window's numbers; lengths are in characters, since those are known
+before a row is sent. It learns from replies (`learn`), sets prices when enough has changed (`reprice`), and orders the
+waiting rows for a host (`scores`). Rules that have to do with one row's history are the fleet's.
+
+Invariant: a host that has not replied, or may not take rows now, has no price and influences no choice.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from scorer.core.estimate import TokenRatio
+from scorer.core.price import BETA, from_scratch, settled
+from scorer.core.speed import Outputs, Speed
+from scorer.core.task import Reply
+from scorer.core.window import Window
+
+REPRICE_EVERY = 32
+REPRICE_MOST = 128
+STEPS = 2
+FIRST_REPLIES = 3
+CLASSES = 64
+
+Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+
+
+class Market:
+    """Times and prices of all hosts."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+        self._models: dict[str, int] = {}
+        self._speeds: dict[tuple[int, int], Speed] = {}
+        self._outputs: dict[int, Outputs] = {}
+        self._ratios: dict[int, TokenRatio] = {}
+        self._present = np.zeros(0, dtype=bool)
+        self._slots = np.zeros(0)
+        self._prices = np.zeros(0)
+        self._replies = np.zeros(0, dtype=int)
+        self._fixed_s = np.zeros((0, 0))
+        self._per_char_s = np.zeros((0, 0))
+        self._largest_chars = np.zeros((0, 0))
+        self._since_repricing = 0
+        self._stale = True
+
+    # -- who is there -----------------------------------------------------------------------------------------------
+
+    def host(self, name: str) -> int:
+        """Return a host's index, new if it was never seen."""
+        if name not in self._index:
+            self._index[name] = len(self._index)
+            self._grow(len(self._index), len(self._models))
+        return self._index[name]
+
+    def set_present(self, name: str, *, present: bool) -> None:
+        """Say whether a host may take rows now; without it the others' prices change."""
+        host = self.host(name)
+        if self._present[host] != present:
+            self._present[host] = present
+            self._stale = True
+
+    def set_slots(self, name: str, slots: int) -> None:
+        """Say how many rows a host takes at once."""
+        host = self.host(name)
+        self._slots[host] = slots
+
+    def set_largest(self, name: str, model: str, chars: float) -> None:
+        """Say how many characters fit a host's context; infinite where the server itself is to judge."""
+        host, column = self.host(name), self._model(model)
+        self._largest_chars[host, column] = chars
+
+    def knows(self, name: str) -> bool:
+        """Whether a host has a price, and so a choice."""
+        host = self._index.get(name)
+        return host is not None and bool(self._replies[host]) and bool(self._present[host])
+
+    # -- learning -----------------------------------------------------------------------------------------------------
+
+    def speed(self, name: str, model: str) -> Speed:
+        """Return what is known of a host's speed with a model."""
+        return self._speeds.setdefault((self.host(name), self._model(model)), Speed())
+
+    def outputs(self, model: str) -> Outputs:
+        """Return what is known of a model's output lengths."""
+        return self._outputs.setdefault(self._model(model), Outputs())
+
+    def ratio(self, model: str) -> TokenRatio:
+        """Return what is known of a model's characters per token."""
+        return self._ratios.setdefault(self._model(model), TokenRatio())
+
+    def learn(self, name: str, model: str, chars: int, reply: Reply, duration_s: float, window: Window) -> None:
+        """Take in a reply, and let prices follow when it is time."""
+        host = self.host(name)
+        self.speed(name, model).learn(reply, duration_s)
+        self.outputs(model).learn(reply.output_tokens)
+        self.ratio(model).learn(chars, reply.prompt_tokens)
+        self._refresh_times(host, self._model(model))
+        self._replies[host] += 1
+        self._since_repricing += 1
+        if self._replies[host] == 1:
+            self._enter(host, window)
+            self._stale = True
+        early = self._replies[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
+        every = min(max(REPRICE_EVERY, len(self._index)), REPRICE_MOST)
+        if early or self._since_repricing >= every:
+            self.reprice(window)
+
+    def time_s(self, name: str, model: str, chars: int) -> float | None:
+        """Return the seconds a row is expected to take on a host, None before its first reply."""
+        host = self._index.get(name)
+        column = self._model(model)
+        if host is None or not self._replies[host] or not np.isfinite(self._fixed_s[host, column]):
+            return None
+        return float(self._fixed_s[host, column] + self._per_char_s[host, column] * chars)
+
+    def _refresh_times(self, host: int, model: int) -> None:
+        fixed_s, per_token_s = self._speeds[host, model].times(self._outputs[model].mean)
+        self._fixed_s[host, model] = fixed_s
+        self._per_char_s[host, model] = per_token_s / self._ratios[model].chars_per_token
+
+    # -- prices -------------------------------------------------------------------------------------------------------
+
+    def reprice(self, window: Window) -> None:
+        """Let the prices follow what waits; from scratch when hosts have come or gone."""
+        self._since_repricing = 0
+        for host, model in self._speeds:
+            if self._replies[host]:
+                self._refresh_times(host, model)
+        hosts = np.flatnonzero(self._present & (self._replies > 0))
+        places = self._sample(window)
+        if not hosts.size or not places.size:
+            return
+        times = self._times(hosts, window, places)
+        slots = np.maximum(self._slots[hosts], 1.0)
+        if self._stale:
+            prices = from_scratch(times, slots)
+        else:
+            before = self._prices[hosts]
+            prices = settled(times, slots, before / (slots * before).sum(), (BETA,), STEPS)
+        self._stale = False
+        self._prices[hosts] = np.maximum(prices, 1e-12)
+
+    def _enter(self, host: int, window: Window) -> None:
+        """Give a host that has just replied for the first time a price at which half of the rows would suit it."""
+        others = np.flatnonzero(self._present & (self._prices > 0))
+        places = self._sample(window)
+        if others.size and places.size:
+            cheapest = (self._prices[others, None] * self._times(others, window, places)).min(axis=0)
+            own = self._times(np.array([host]), window, places)[0]
+            with np.errstate(invalid="ignore"):
+                self._prices[host] = np.nanmedian(np.where(np.isfinite(own), cheapest / own, np.nan))
+        if not self._prices[host] > 0:
+            self._prices[host] = 1.0
+
+    def _sample(self, window: Window) -> Places:
+        """Return places that stand for the waiting rows: all, or quantiles of their lengths, each model's share."""
+        places = window.taken()
+        if places.size <= 2 * CLASSES:
+            return places
+        order = np.lexsort((window.lengths[places], window.models[places]))
+        at = ((np.arange(2 * CLASSES) + 0.5) * places.size / (2 * CLASSES)).astype(np.intp)
+        return places[order[at]]
+
+    def _times(self, hosts: Places, window: Window, places: Places) -> Floats:
+        """Return t(h, i) in seconds, hosts x places; infinite where a host cannot take the row."""
+        columns = np.array([self._model(name) for name in window.model_names], dtype=np.intp)
+        models, lengths = columns[window.models[places]], window.lengths[places]
+        rows = np.ix_(hosts, models)
+        times: Floats = self._fixed_s[rows] + self._per_char_s[rows] * lengths
+        times[lengths > self._largest_chars[rows]] = np.inf
+        return times
+
+    # -- the choice ---------------------------------------------------------------------------------------------------
+
+    def scores(self, name: str, window: Window, places: Places) -> Floats:
+        """Return how well each of the waiting rows suits a host, smaller is better, infinite if it cannot take it.
+
+        The price of the row here over its price at the best of the others; only order has a meaning.
+        """
+        host = self._index[name]
+        own = self._times(np.array([host]), window, places)[0]
+        others = np.flatnonzero(self._present & (self._prices > 0))
+        others = others[others != host]
+        if not others.size:
+            return np.where(np.isfinite(own), 1.0, np.inf)
+        elsewhere = self._cheapest(others, window, places)
+        with np.errstate(invalid="ignore"):
+            scores: Floats = self._prices[host] * own / elsewhere
+        # what nobody else can take comes first, and is not compared
+        scores[np.isinf(elsewhere)] = 0.0
+        scores[np.isinf(own)] = np.inf
+        return scores
+
+    def _cheapest(self, others: Places, window: Window, places: Places) -> Floats:
+        costs: Floats = self._prices[others, None] * self._times(others, window, places)
+        cheapest: Floats = costs.min(axis=0)
+        return cheapest
+
+    def times_of_all(self, window: Window, places: Places) -> tuple[list[str], Floats, Floats]:
+        """Return the hosts that have a price, these prices, and the times of the rows at these places."""
+        hosts = np.flatnonzero(self._present & (self._replies > 0))
+        names = list(self._index)
+        return [names[h] for h in hosts], self._prices[hosts], self._times(hosts, window, places)
+
+    # -- room ---------------------------------------------------------------------------------------------------------
+
+    def _model(self, name: str) -> int:
+        """Return a model's column, new if it was never seen."""
+        column = self._models.get(name)
+        if column is None:
+            column = self._models[name] = len(self._models)
+            self._grow(len(self._index), len(self._models))
+        return column
+
+    def _grow(self, hosts: int, models: int) -> None:
+        def widened(array: Floats, fill: float) -> Floats:
+            wide = np.full((hosts, models), fill)
+            wide[: array.shape[0], : array.shape[1]] = array
+            return wide
+
+        more = hosts - len(self._prices)
+        self._present = np.append(self._present, np.zeros(more, dtype=bool))
+        self._slots = np.append(self._slots, np.ones(more))
+        self._prices = np.append(self._prices, np.zeros(more))
+        self._replies = np.append(self._replies, np.zeros(more, dtype=int))
+        self._fixed_s = widened(self._fixed_s, np.inf)
+        self._per_char_s = widened(self._per_char_s, 0.0)
+        self._largest_chars = widened(self._largest_chars, np.inf)

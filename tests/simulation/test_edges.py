@@ -1,0 +1,439 @@
+"""Whole runs in virtual time for what happens rarely: full disks, long absences, edits, interruptions."""
+
+import contextlib
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from invariants import check_invariants
+from simulation.world import Faults, SimHost, World
+
+from scorer.dispatch.loop import Ending
+from scorer.errors import DiskFull, NoHostsLeft, StoreError, UsageError
+from scorer.queue import Queue
+
+LONG = "word " * 1000
+
+
+@pytest.fixture(autouse=True)
+def _in_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hours are local time."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def kinds(world: World) -> list[str]:
+    return [event.kind for event in world.view.events]
+
+
+def marks(world: World) -> list[tuple[str, str]]:
+    """Blame and kind of every failed try that the database holds against a row."""
+    with contextlib.closing(sqlite3.connect(f"file:{world.job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT blame, kind FROM attempt").fetchall()
+
+
+class FullDisk:
+    """Makes commits of the real queue fail as on a full disk, so often as told, beginning with the n-th."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, times: int, begin: int = 1, error: type[StoreError] = DiskFull):
+        self.left, self.begin, self.calls, self.refused = times, begin, 0, 0
+        real = Queue.commit
+
+        def commit(queue: Queue, batch: object, now: float) -> int:
+            self.calls += 1
+            if self.calls >= self.begin and self.left:
+                self.left -= 1
+                self.refused += 1
+                raise error("no space left on the device")
+            return real(queue, batch, now)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Queue, "commit", commit)
+
+
+# -- the disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_that_finds_the_disk_full_is_tried_again_and_no_result_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch, times=4, begin=5)
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
+    assert world.run().counts.done == 100
+    assert disk.refused == 4
+    assert len(world.hosts[0].asked) == 100, "a result was thrown away"
+    assert kinds(world).count("disk_full") == kinds(world).count("disk_ok") == 1
+    check_invariants(world.job, expected=100)
+
+
+def test_a_disk_that_fills_up_at_the_very_end_of_a_job_is_waited_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, times=3)
+    world = World(tmp_path, [SimHost("a", 0.01)], rows=3)
+    assert world.run().counts.done == 3
+    assert len(world.hosts[0].asked) == 3
+    check_invariants(world.job, expected=3)
+
+
+def test_a_disk_that_stays_full_for_longer_than_the_patience_ends_the_run_resumably(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch, times=1_000_000, begin=10)
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100, patience_s=300.0)
+    with pytest.raises(StoreError, match="longer than the patience"):
+        world.run()
+    assert 300 < world.virtual_s < 400
+    disk.left = 0
+    assert world.run().counts.done == 100
+    check_invariants(world.job, expected=100)
+
+
+def test_after_an_error_of_the_disk_nothing_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk(monkeypatch, times=1_000_000, begin=10, error=StoreError)
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
+    with pytest.raises(StoreError, match="no space"):
+        world.run()
+    assert disk.refused == 1
+    disk.left = 0
+    assert world.run().counts.done == 100
+    check_invariants(world.job, expected=100)
+
+
+def test_little_space_for_longer_than_the_patience_ends_the_run_resumably(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100, patience_s=100.0, free_bytes=1 << 20)
+    with pytest.raises(StoreError, match="GB free"):
+        world.run()
+    world.free_bytes = 1 << 40
+    assert world.run().counts.done == 100
+    check_invariants(world.job, expected=100)
+
+
+# -- rows that no host present can take --------------------------------------------------------------------------------
+
+
+def test_rows_put_aside_for_an_absent_host_cost_nothing_while_another_comes_and_goes(tmp_path: Path) -> None:
+    texts = [LONG if i % 2 else f"short {i}" for i in range(1200)]
+    flapping = SimHost("small", 0.2, faults=Faults(down=((200.0, 230.0), (300.0, 330.0))))
+    big = SimHost("big", 0.2, faults=Faults(down=((0.0, 700.0),)))
+    world = World(tmp_path, [flapping, big], texts=texts, max_context={"small": 512})
+    read = 0
+    real = Queue.pending
+
+    def pending(queue: Queue, *args: object) -> object:
+        nonlocal read
+        read += 1
+        assert read < 200, "it reads the same rows over and over"
+        return real(queue, *args)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Queue, "pending", pending)
+        assert world.run().counts.done == 1200
+    check_invariants(world.job, expected=1200)
+
+
+def test_long_rows_that_only_a_resting_host_can_hold_do_not_keep_short_ones_from_others(tmp_path: Path) -> None:
+    """It is 22:13 at the beginning; the big host may be used from 22:30 on."""
+    texts = [LONG] * 600 + [f"short {i}" for i in range(300)]
+    hosts = [SimHost("small", 0.2), SimHost("big", 0.1)]
+    world = World(tmp_path, hosts, texts=texts, max_context={"small": 512})
+    world.keys["big"] = 'hours = "22:30-23:30"\n'
+    assert world.run().counts.done == 900
+    check_invariants(world.job, expected=900)
+    shorts = [a.at for a in hosts[0].asked if a.user.startswith("short")]
+    assert len(shorts) > 250
+    assert max(shorts) < 600, "they waited for the big host to wake"
+
+
+def test_a_row_whose_larger_host_was_taken_out_of_the_file_is_dead_and_not_pending_for_ever(tmp_path: Path) -> None:
+    small = SimHost("small", 0.5, faults=Faults(overflow_above_chars=4000))
+    big = SimHost("big", 0.5, faults=Faults(down=((0.5, 1e9),)))
+    texts = ["?" * 4500] + [f"short {i}" for i in range(140)]
+    world = World(tmp_path, [small, big], texts=texts, max_context={"small": 1800})
+    path = world.hosts_file()
+    both = path.read_text()
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(60)
+        path.write_text(both.split('[[hosts]]\nname = "big"')[0])
+
+    ended = world.run(events=edit)
+    assert (ended.counts.done, ended.counts.dead) == (140, 1)
+    rows = check_invariants(world.job, expected=141)
+    assert str(rows[0]["error"]).startswith("context_overflow")
+    assert small.asked[0].fault == "overflow", "it was not refused before the large host was taken out"
+
+
+def test_an_overflow_on_one_host_is_answered_by_one_with_more_context(tmp_path: Path) -> None:
+    small = SimHost("small", 0.5, faults=Faults(overflow_above_chars=4000))
+    big = SimHost("big", 5.0)
+    texts = [f"short {i}" for i in range(40)] + ["?" * 4500] * 3
+    world = World(tmp_path, [small, big], texts=texts, max_context={"small": 1800})
+    assert world.run().counts.done == 43
+    rows = check_invariants(world.job, expected=43)
+    assert {row["host"] for row in rows[40:]} == {"big"}
+
+
+# -- blame -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_refuses_every_request_is_left_out_and_nothing_is_held_against_the_rows(tmp_path: Path) -> None:
+    picky = SimHost("picky", 0.1, faults=Faults(bad_request=1.0))
+    world = World(tmp_path, [picky, SimHost("good", 0.5)], rows=100)
+    assert world.run().counts.done == 100
+    assert "host_left_out" in kinds(world)
+    assert len(picky.asked) <= 6
+    assert {blame for blame, _ in marks(world)} == {"host"}
+    check_invariants(world.job, expected=100)
+
+
+def test_what_a_suspended_machine_broke_is_held_against_no_row_even_after_a_restart(tmp_path: Path) -> None:
+    gone = Faults(down=((50.0, 58.0),))
+    hosts = [SimHost(name, 5.0, faults=gone) for name in "abcd"]
+    world = World(tmp_path, hosts, rows=150)
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (150, 0)
+    assert {blame for blame, _ in marks(world)} <= {"host", "nobody"}
+    check_invariants(world.job, expected=150)
+
+
+def test_a_garbage_host_is_put_aside_and_no_row_dies_of_it(tmp_path: Path) -> None:
+    bad = SimHost("bad", 0.2, faults=Faults(garbage=1.0))
+    world = World(tmp_path, [bad, SimHost("good", 0.5), SimHost("other", 0.5)], rows=400)
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (400, 0)
+    assert len(bad.asked) < 60
+    check_invariants(world.job, expected=400)
+
+
+def test_when_every_answer_everywhere_is_garbage_the_rows_die_and_the_hosts_stay(tmp_path: Path) -> None:
+    hosts = [SimHost(name, 0.2, faults=Faults(garbage=1.0)) for name in "ab"]
+    world = World(tmp_path, hosts, rows=60)
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (0, 60)
+    rows = check_invariants(world.job, expected=60)
+    assert {str(row["error"]).split(":")[0] for row in rows} == {"invalid_output"}
+    assert {row["attempts"] for row in rows} == {3}
+    assert "host_down" not in kinds(world)
+
+
+def test_retried_requests_differ_from_those_that_failed(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.2, faults=Faults(garbage=1.0))], rows=1)
+    world.run()
+    options = [a.body["options"] for a in world.hosts[0].asked]
+    assert [o["seed"] for o in options] == [0, 1, 2]  # type: ignore[index]
+    assert [o["temperature"] for o in options] == [0.0, 0.1, 0.2]  # type: ignore[index]
+
+
+def test_a_busy_host_loses_no_row_and_gets_a_rest(tmp_path: Path) -> None:
+    busy = SimHost("busy", 0.2, faults=Faults(busy=1.0))
+    world = World(tmp_path, [busy, SimHost("good", 0.5)], rows=300)
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (300, 0)
+    assert len(busy.asked) < 15
+    assert {blame for blame, _ in marks(world)} == {"host"}
+    check_invariants(world.job, expected=300)
+
+
+def test_a_host_that_is_busy_now_and_then_keeps_its_slots(tmp_path: Path) -> None:
+    """One refusal in a hundred must not leave a host of eight slots with one for the rest of a week."""
+    host = SimHost("a", 1.0, slots=8, faults=Faults(busy=0.005))
+    world = World(tmp_path, [host], rows=6000, slots=8)
+    world.run()
+    assert world.virtual_s < 2 * 6000 / 8
+
+
+# -- hosts that come, go and change ------------------------------------------------------------------------------------
+
+
+def test_a_host_outside_its_hours_takes_nothing(tmp_path: Path) -> None:
+    """It is 22:13 at the beginning."""
+    hosts = [SimHost("day", 0.5), SimHost("night", 0.5)]
+    world = World(tmp_path, hosts, rows=100)
+    world.keys["day"] = 'hours = "08:00-22:00"\n'
+    world.keys["night"] = 'hours = "22:00-08:00"\n'
+    assert world.run().counts.done == 100
+    assert world.shares() == {"day": 0, "night": 100}
+
+
+def test_a_resting_host_whose_hours_are_taken_out_of_the_file_wakes_up(tmp_path: Path) -> None:
+    hosts = [SimHost("good", 1.0), SimHost("resting", 0.5)]
+    world = World(tmp_path, hosts, rows=300)
+    world.keys["resting"] = 'hours = "08:00-22:00"\n'
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(30)
+        assert not hosts[1].asked
+        world.keys.clear()
+        world.hosts_file()
+
+    assert world.run(events=edit).counts.done == 300
+    assert world.shares()["resting"] > 100
+
+
+def test_a_host_switched_off_in_the_file_finishes_what_it_has_and_takes_no_more(tmp_path: Path) -> None:
+    hosts = [SimHost("a", 20.0), SimHost("b", 20.0)]
+    world = World(tmp_path, hosts, rows=30, slots=1)
+    path = world.hosts_file()
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(30)
+        world.keys["b"] = "enabled = false\n"
+        world.hosts_file()
+
+    assert world.run(events=edit).counts.done == 30
+    assert {a.ended for a in hosts[1].asked} == {"answered"}
+    assert all(a.at < 35 for a in hosts[1].asked)
+    assert path.is_file()
+    check_invariants(world.job, expected=30)
+
+
+def test_with_every_host_switched_off_the_run_waits_as_long_as_the_patience(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=200, patience_s=120.0)
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(30)
+        world.keys["a"] = "enabled = false\n"
+        world.hosts_file()
+
+    with pytest.raises(NoHostsLeft, match="no host present"):
+        world.run(events=edit)
+    world.keys.clear()
+    assert world.run().counts.done == 200
+    check_invariants(world.job, expected=200)
+
+
+def test_a_host_whose_model_is_exchanged_during_the_run_is_left_out(tmp_path: Path) -> None:
+    changing = SimHost("changing", 0.5)
+    world = World(tmp_path, [changing, SimHost("good", 0.5)], rows=600)
+
+    async def exchange(world: World) -> None:
+        await anyio.sleep(20)
+        changing.digest = "cd" * 32
+
+    assert world.run(events=exchange).counts.done == 600
+    assert all(a.at < 90 for a in changing.asked)
+    assert "host_left_out" in kinds(world)
+    assert {row["model_digest"] for row in check_invariants(world.job, expected=600)} == {"ab" * 32}
+
+
+def test_a_host_that_is_upgraded_during_the_run_comes_back(tmp_path: Path) -> None:
+    late = SimHost("late", 0.5, version="0.12.0")
+    world = World(tmp_path, [SimHost("good", 0.5), late], rows=600)
+
+    async def upgrade(world: World) -> None:
+        await anyio.sleep(20)
+        late.version = "0.32.0"
+
+    assert world.run(events=upgrade).counts.done == 600
+    assert world.shares()["late"] > 50
+
+
+def test_when_no_host_may_be_used_at_all_the_run_ends_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", version="0.12.0"), SimHost("b", models=())], rows=10)
+    with pytest.raises(UsageError, match="no host may be used") as error:
+        world.run()
+    assert "0.12.0" in str(error.value)
+    assert "lacks the model" in str(error.value)
+
+
+def test_hosts_that_all_refuse_our_requests_end_the_run_with_their_words(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1, faults=Faults(bad_request=1.0))], rows=10)
+    with pytest.raises(UsageError, match="does not like it"):
+        world.run()
+
+
+# -- the model -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_one_model_that_all_hosts_share_is_chosen_and_the_job_found_again_without_asking(tmp_path: Path) -> None:
+    hosts = [SimHost("a", 0.1, models=("judge:7b", "other:1b")), SimHost("b", 0.1, models=("judge:7b",))]
+    world = World(tmp_path, hosts, rows=20)
+    folder = world.run(models=(), job=None).folder
+    before = world.trace()
+    assert folder.name == "rows-sim-judge-7b"
+    assert world.run(models=(), job=None).folder == folder
+    assert world.run(job=None).folder == folder, "the same job with its model named"
+    assert world.trace() == before
+    check_invariants(folder, expected=20)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [(("x:1b", "y:1b"), ("x:1b", "y:1b"), "they share 2: x:1b, y:1b"), (("x:1b",), (), "no model is on every host")],
+)
+def test_without_one_common_model_the_user_must_choose(
+    tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], words: str
+) -> None:
+    world = World(tmp_path, [SimHost("a", models=first), SimHost("b", models=second)], rows=5)
+    with pytest.raises(UsageError, match=words) as error:
+        world.run(models=(), job=None)
+    assert "--model" in str(error.value)
+
+
+# -- interruptions -------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_lets_what_is_in_flight_finish_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 2.0)], rows=100, slots=2)
+
+    async def interrupt(_: World) -> None:
+        await anyio.sleep(31)
+        signal.raise_signal(signal.SIGINT)
+
+    ended = world.run(events=interrupt)
+    assert ended.ending is Ending.INTERRUPTED
+    assert 0 < ended.counts.done < 100
+    assert {a.ended for a in world.hosts[0].asked} == {"answered"}
+    check_invariants(world.job)
+    assert world.run().counts.done == 100
+    assert len(world.hosts[0].asked) == 100, "something was asked twice"
+    check_invariants(world.job, expected=100)
+
+
+def test_slow_requests_are_given_up_after_a_few_seconds_and_at_once_on_the_second_interrupt(tmp_path: Path) -> None:
+    for times, most_s in ((1, 6.5), (2, 1.5)):
+        world = World(tmp_path / str(times), [SimHost("a", 60.0)], rows=10, slots=2)
+
+        async def interrupt(_: World, times: int = times) -> None:
+            await anyio.sleep(30)
+            for _i in range(times):
+                signal.raise_signal(signal.SIGTERM)
+                await anyio.sleep(0.1)
+
+        assert world.run(events=interrupt).ending is Ending.INTERRUPTED
+        assert world.virtual_s < 30 + most_s
+        assert kinds(world).count("stopping") == 1
+        check_invariants(world.job)
+        assert world.run().counts.done == 10
+        rows = check_invariants(world.job, expected=10)
+        assert all(row["attempts"] == 1 for row in rows), "shutting down spends no attempt"
+
+
+def test_a_closed_terminal_does_not_stop_a_run(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=50)
+
+    async def close(_: World) -> None:
+        await anyio.sleep(10)
+        signal.raise_signal(signal.SIGHUP)
+
+    assert world.run(events=close).counts.done == 50
+    assert "terminal_closed" in kinds(world)
+
+
+def test_an_interrupt_before_the_first_host_has_answered_leaves_no_job(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", faults=Faults(down=((0.0, 1e9),)))], rows=50)
+
+    async def interrupt(_: World) -> None:
+        await anyio.sleep(0.5)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        world.run(events=interrupt)
+    assert not world.job.exists()

@@ -1,0 +1,57 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scorer.core.task import Task, TaskKey
+from scorer.core.window import Window
+
+
+def task(row: int, chars: int = 10) -> Task:
+    return Task(TaskKey("m", row, 0), "x", chars)
+
+
+def rows(window: Window) -> list[int]:
+    return [waiting.key.row for waiting in window]
+
+
+def test_tasks_wait_in_the_order_they_came_and_a_failed_one_comes_first() -> None:
+    window = Window()
+    for row in (1, 2):
+        window.add(task(row))
+    window.add(task(3), first=True)
+    assert rows(window) == [3, 1, 2]
+
+
+def test_the_same_task_cannot_wait_twice() -> None:
+    window = Window()
+    window.add(task(1))
+    with pytest.raises(KeyError):
+        window.add(task(1))
+    assert (len(window), window.chars) == (1, 10)
+
+
+def test_a_task_that_does_not_wait_cannot_be_taken() -> None:
+    with pytest.raises(KeyError):
+        Window().take(TaskKey("m", 1, 0))
+
+
+def test_the_window_knows_what_it_holds() -> None:
+    window = Window()
+    window.add(task(1))
+    assert TaskKey("m", 1, 0) in window
+    assert TaskKey("m", 2, 0) not in window
+    assert window.keys() == {TaskKey("m", 1, 0)}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 100))))
+def test_the_characters_are_those_of_the_waiting_tasks(steps: list[tuple[bool, int, int]]) -> None:
+    window = Window()
+    held: dict[int, int] = {}
+    for add, row, chars in steps:
+        if add and row not in held:
+            window.add(task(row, chars))
+            held[row] = chars
+        elif not add and row in held:
+            assert window.take(TaskKey("m", row, 0)).chars == held.pop(row)
+    assert window.chars == sum(held.values())
+    assert rows(window) == list(held)
