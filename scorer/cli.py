@@ -167,7 +167,7 @@ def _end(ended: "Ended", json_wanted: bool) -> NoReturn:
     status = look(ended.folder)
     code = _code(ended)
     if json_wanted:
-        _print(json.dumps({"event": "summary", "exit_code": code, **status.as_json()}, default=str))
+        JsonView(sys.stdout).event(Event("summary", f"exit code {code}", details={"exit_code": code, **status.as_json()}))
     else:
         _say(summary(status, interrupted=code == EXIT_INTERRUPTED))
     raise typer.Exit(code)
@@ -220,12 +220,14 @@ def retry(
     """Put dead rows back to pending; `scorer resume` then tries them again."""
     from scorer.jobs.folder import find_job
     from scorer.jobs.mend import retry as revive
+    from scorer.show import runs_option
 
     revived = revive(find_job(runs_dir, job), kind=kind, num_ctx=num_ctx, num_predict=num_predict)
     if json_:
         _print_json({"job": job, "revived": revived})
     else:
-        _print(f"{revived} rows of {job} are pending again; `scorer resume {job}` goes on")
+        rows = "1 row is" if revived == 1 else f"{revived:,} rows are"
+        _print(f"{rows} pending again; go on with: scorer resume {job}{runs_option(runs_dir)}")
 
 
 @app.command()

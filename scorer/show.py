@@ -1,9 +1,11 @@
 """Text for people: durations, tables, summaries. Everything takes values and returns a string."""
 
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.look import Status
@@ -80,13 +82,17 @@ def summary(status: Status, *, interrupted: bool) -> str:
     lines.append(f"{job}: {ended}: {counts.done:,} done, {counts.dead:,} dead, {counts.pending:,} to do")
     lines += _extrapolation(status)
     lines.append(f"results: {status.folder / RESULTS}")
-    runs = status.folder.parent
-    where = "" if runs.name == "runs" and not runs.is_absolute() else f" --runs-dir {runs}"
+    where = runs_option(status.folder.parent)
     if interrupted:
         lines.append(f"go on with: scorer resume {job}{where}")
     elif counts.dead:
         lines.append(f"try the dead rows again with: scorer retry {job}{where}; then: scorer resume {job}{where}")
     return "\n".join(lines)
+
+
+def runs_option(runs_dir: Path) -> str:
+    """Return what a command needs to find a job of this runs folder: nothing if it is the default one."""
+    return "" if runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(runs_dir))}"
 
 
 def _extrapolation(status: Status) -> list[str]:

@@ -21,6 +21,7 @@ REPRICE_MOST = 128
 STEPS = 2
 FIRST_REPLIES = 3
 CLASSES = 64
+MANY = 1 << 16
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -44,6 +45,11 @@ class Market:
         self._largest_chars = np.zeros((0, 0))
         self._since_repricing = 0
         self._stale = True
+        # by place of the window: where the row is cheapest, at what cost, and the second lowest cost
+        self._seen: Places = np.zeros(0, dtype=np.intp)
+        self._by: Places = np.zeros(0, dtype=np.intp)
+        self._cheapest = np.zeros(0)
+        self._second = np.zeros(0)
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -60,6 +66,7 @@ class Market:
         if self._present[host] != present:
             self._present[host] = present
             self._stale = True
+            self._seen[:] = -1
 
     def set_slots(self, name: str, slots: int) -> None:
         """Say how many rows a host takes at once."""
@@ -102,6 +109,7 @@ class Market:
         if self._replies[host] == 1:
             self._enter(host, window)
             self._stale = True
+            self._seen[:] = -1
         early = self._replies[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
         every = min(max(REPRICE_EVERY, len(self._index)), REPRICE_MOST)
         if early or self._since_repricing >= every:
@@ -141,6 +149,7 @@ class Market:
             prices = settled(times, slots, before / (slots * before).sum(), (BETA,), STEPS)
         self._stale = False
         self._prices[hosts] = np.maximum(prices, 1e-12)
+        self._seen[:] = -1
 
     def _enter(self, host: int, window: Window) -> None:
         """Give a host that has just replied for the first time a price at which half of the rows would suit it."""
@@ -181,11 +190,10 @@ class Market:
         """
         host = self._index[name]
         own = self._times(np.array([host]), window, places)[0]
-        others = np.flatnonzero(self._present & (self._prices > 0))
-        others = others[others != host]
-        if not others.size:
+        self._appraise(window, places)
+        elsewhere = np.where(self._by[places] == host, self._second[places], self._cheapest[places])
+        if np.isinf(elsewhere).all():
             return np.where(np.isfinite(own), 1.0, np.inf)
-        elsewhere = self._cheapest(others, window, places)
         with np.errstate(invalid="ignore"):
             scores: Floats = self._prices[host] * own / elsewhere
         # what nobody else can take comes first, and is not compared
@@ -193,10 +201,33 @@ class Market:
         scores[np.isinf(own)] = np.inf
         return scores
 
-    def _cheapest(self, others: Places, window: Window, places: Places) -> Floats:
-        costs: Floats = self._prices[others, None] * self._times(others, window, places)
-        cheapest: Floats = costs.min(axis=0)
-        return cheapest
+    def _appraise(self, window: Window, places: Places) -> None:
+        """Find for each row where it is cheapest and second cheapest, unless that is known already."""
+        if len(self._seen) < len(window.births):
+            more = len(window.births) - len(self._seen)
+            self._seen = np.append(self._seen, np.full(more, -1))
+            self._by = np.append(self._by, np.full(more, -1))
+            self._cheapest = np.append(self._cheapest, np.full(more, np.inf))
+            self._second = np.append(self._second, np.full(more, np.inf))
+        new = places[self._seen[places] != window.births[places]]
+        if not new.size:
+            return
+        hosts = np.flatnonzero(self._present & (self._prices > 0))
+        if hosts.size * new.size > MANY:
+            hosts = self._contenders(hosts, window, self._sample(window))
+        costs = self._prices[hosts, None] * self._times(hosts, window, new)
+        columns = np.arange(new.size)
+        first = costs.argmin(axis=0)
+        self._by[new] = hosts[first]
+        self._cheapest[new] = costs[first, columns]
+        costs[first, columns] = np.inf
+        self._second[new] = costs.min(axis=0)
+        self._seen[new] = window.births[new]
+
+    def _contenders(self, hosts: Places, window: Window, sample: Places) -> Places:
+        """Return the hosts that are cheapest or second cheapest for any row of a sample: the others cannot matter."""
+        costs = self._prices[hosts, None] * self._times(hosts, window, sample)
+        return hosts[np.unique(np.argpartition(costs, 1, axis=0)[:2])]
 
     def times_of_all(self, window: Window, places: Places) -> tuple[list[str], Floats, Floats]:
         """Return the hosts that have a price, these prices, and the times of the rows at these places."""

@@ -3,8 +3,8 @@
 Events are a heap of moments; hosts take rows for as long as their speeds say, with noise; nothing else is pretended.
 The result is the makespan against a bound that no schedule can beat, and every attempt for whoever wants to check.
 
-Rows: prompt lengths are lognormal, the scheduler sees characters that give them only within 15 %; outputs are as long as
-`output_tokens` says. Service noise has a coefficient of variation of 0.3. Speeds are unknown at the start.
+Rows: prompt lengths are lognormal, and the scheduler sees characters that give them only within 15 %; outputs are as long
+as `output_tokens` says. Service noise has a coefficient of variation of 0.3. Speeds are unknown at the start.
 """
 
 import heapq
@@ -160,7 +160,7 @@ class _Simulation:
         self.rows = _Rows(work)
         self.fleet = Fleet(random.Random(work.seed), priced=policy == "priced")
         self.window = Window()
-        self.windows = {name: self.window for name in self.hosts}
+        self.windows = dict.fromkeys(self.hosts, self.window)
         self.next_row = 0
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.number = 0

@@ -23,7 +23,8 @@ class Window:
     """An ordered set of waiting tasks.
 
     `chars` is the number of characters it holds. `last` is true once nothing is behind it: these are the last rows.
-    By place: `lengths` (characters) and `models` (index into `model_names`).
+    By place: `lengths` (characters), `models` (index into `model_names`) and `births` (the how manieth task it is, so
+    that who keeps something about a place notices that another task is there now).
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class Window:
         self.model_names: list[str] = []
         self.lengths = np.zeros(CAPACITY)
         self.models = np.zeros(CAPACITY, dtype=np.intp)
+        self.births = np.zeros(CAPACITY, dtype=np.int64)
+        self._born = 0
         self._stamps = np.full(CAPACITY, np.inf)
 
     def __len__(self) -> int:
@@ -82,6 +85,8 @@ class Window:
         self._tasks[place] = task
         self.lengths[place] = task.chars
         self.models[place] = self.model(task.key.model)
+        self._born += 1
+        self.births[place] = self._born
         self._stamps[place] = self._picks
         self.chars += task.chars
 
@@ -108,4 +113,5 @@ class Window:
         self._free = list(range(2 * size - 1, size - 1, -1))
         self.lengths = np.concatenate([self.lengths, np.zeros(size)])
         self.models = np.concatenate([self.models, np.zeros(size, dtype=np.intp)])
+        self.births = np.concatenate([self.births, np.zeros(size, dtype=np.int64)])
         self._stamps = np.concatenate([self._stamps, np.full(size, np.inf)])

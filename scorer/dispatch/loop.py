@@ -205,7 +205,7 @@ class Dispatcher:
     def _take_in(self, items: Sequence[Task | Died]) -> None:
         for item in items:
             if isinstance(item, Died):
-                self._ledger.add(item)
+                self._add_dead(item)
             elif dead := self._fleet.hopeless(item.chars, self._orders.sampling.num_predict):
                 self._bury(item, dead, None)
             else:
@@ -317,7 +317,7 @@ class Dispatcher:
 
     def _bury(self, task: Task, dead: Dead, outcome: Failed | None = None, life: Life | None = None) -> None:
         model = life.models.get(task.key.model) if life else None
-        self._ledger.add(
+        self._add_dead(
             Died(
                 key=task.key,
                 error=f"{dead.kind}: {dead.message}",
@@ -331,7 +331,11 @@ class Dispatcher:
                 finished_at=self._seams.wall(),
             )
         )
-        self.observe(Event("row_dead", f"row {task.key.row} is dead: {dead.kind}: {dead.message}", "warning"))
+
+    def _add_dead(self, died: Died) -> None:
+        self._ledger.add(died)
+        details: dict[str, object] = {"row": died.key.row, "model": died.key.model, "kind": died.kind}
+        self.observe(Event("row_dead", f"row {died.key.row} is dead: {died.error}", "warning", details))
 
     def _on_commit(self, batch: Sequence[Entry]) -> None:
         done = sum(isinstance(entry, Done) for entry in batch)

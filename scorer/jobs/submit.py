@@ -174,7 +174,7 @@ def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
     """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since."""
     spec = read_spec(folder)
     template = templates.loads(spec.template.text, f"{folder / FILE}: template")
-    opened = inputs.open_dataset(dataset or spec.dataset.source)
+    opened = _found_again(folder.name, spec.dataset.source) if dataset is None else inputs.open_dataset(dataset)
     if opened.fingerprint != spec.dataset.fingerprint:
         raise UsageError(
             f"{opened.source} is not the dataset that job {folder.name} was submitted with (its content differs); "
@@ -184,3 +184,12 @@ def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
     if path is not None and hosts is None and not path.is_file():
         raise UsageError(f"{path} is gone: name the hosts file with --hosts")
     return Draft(spec, opened, template, find_hosts(path, Path.cwd()), ())
+
+
+def _found_again(job: str, source: str) -> Dataset:
+    try:
+        return inputs.open_dataset(source)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}\nThat is where job {job} had its dataset; say where it is now with --dataset"
+        ) from None

@@ -15,7 +15,6 @@ import random
 import shutil
 import sqlite3
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -275,9 +274,3 @@ def campaign(folder: Path, kills: int, seed: int, *, small_parts: bool = False) 
             victim.live_and_die()
         parts = victim.finish()
     return Report(tuple(victim.deaths), len(rows), victim.repeats, victim.hedges, parts)
-
-
-def reap(process: "subprocess.Popen[str]") -> None:
-    """Kill a process and wait until it is gone."""
-    process.kill()
-    process.communicate()

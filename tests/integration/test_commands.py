@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from doubles.ollama import OllamaDouble, Spec
 from invariants import check_invariants, read_results
-from running import JUDGE, TEMPLATE, Desk, chats, texts
+from running import JUDGE, TEMPLATE, Desk, chats, model, texts
 
 LONG = "far too many words " * 400
 
@@ -102,8 +102,6 @@ def test_samples_score_each_row_several_times_with_different_seeds(desk: Desk, d
 
 
 def test_several_models_are_all_asked(desk: Desk) -> None:
-    from running import model
-
     rows = texts(8)
     desk.dataset(rows)
     with OllamaDouble(Spec(models=(model("one:1b"), model("two:2b")))) as double:
@@ -124,7 +122,7 @@ def test_kept_columns_arrive_with_their_values_and_types(desk: Desk, double: Oll
         "id": pa.array([2**60, None, -1], pa.int64()),
         "weight": pa.array([0.1, float("nan"), None], pa.float64()),
         "flag": pa.array([True, False, None]),
-        "name": pa.array(["ä", "\N{SNOWMAN}", None], pa.string()),
+        "label": pa.array(["ä", "\N{SNOWMAN}", None], pa.string()),
         "tags": pa.array([["a", None], [], None], pa.list_(pa.string())),
         "at": pa.array([datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), None, None], pa.timestamp("us", "UTC")),
         "blob": pa.array([b"\x00\xff", b"", None], pa.binary()),
@@ -291,7 +289,7 @@ MISTAKES = {
     "no such column": ((*RUN, "--column", "text=txt"), ("txt", "did you mean `text`")),
     "no such variable": ((*RUN, "--column", "txet=text"), ("txet", "`text`")),
     "half a mapping": ((*RUN, "--column", "text"), ("--column text", "VARIABLE=COLUMN")),
-    "no such kept column": ((*RUN, "--keep", "nmae"), ("nmae", "name")),
+    "no such kept column": ((*RUN, "--keep", "lable"), ("lable", "label")),
     "a kept column that clashes": ((*RUN, "--keep", "score"), ("score",)),
     "no such template": (("run", "rows.parquet", "--prompt", "qualty"), ("qualty", "quality")),
     "no such template file": (("run", "rows.parquet", "--prompt", "./mine.toml"), ("mine.toml",)),
@@ -313,7 +311,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes_are_told_in_a_line_or_two(desk: Desk, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    desk.dataset(texts(2), **COLUMNS)
+    desk.dataset(texts(2), score=pa.array([1, 2]), label=pa.array(["a", "b"]))
     desk.write("broken.parquet", "this is no Parquet")
     desk.write("wrong.toml", TEMPLATE.replace("num_predict", "num_perdict"))
     desk.write("wrong-hosts.toml", '[[hosts]]\nname = "a"\nurl = "http://127.0.0.1:1"\nslot = 2\n')

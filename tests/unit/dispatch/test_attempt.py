@@ -1,0 +1,179 @@
+"""One try against hosts that end it in every way there is."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from virtual import virtually
+
+from scorer.config import HostConfig
+from scorer.core.estimate import TokenRatio
+from scorer.core.fleet import Slot
+from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
+from scorer.dispatch.attempt import Sampling, attempt
+from scorer.dispatch.lives import Life
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
+from scorer.hosts.base import Frame, HostInfo, Loaded, Request
+
+FRAME = Frame("judge:7b", "system", {}, 2048)
+
+
+class OneAnswer:
+    """A host that answers in one way."""
+
+    name = "a"
+
+    def __init__(self, answer: Callable[[], Awaitable[Reply]], *, alive: Exception | None = None) -> None:
+        self._answer = answer
+        self._alive = alive
+        self.requests: list[Request] = []
+
+    async def alive(self) -> None:
+        if self._alive:
+            raise self._alive
+
+    async def probe(self) -> HostInfo:
+        return HostInfo("1", ())
+
+    async def warm(self, frame: Frame) -> Loaded:
+        return Loaded()
+
+    async def generate(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return await self._answer()
+
+    async def close(self) -> None:
+        pass
+
+
+def raising(fault: Exception) -> Callable[[], Awaitable[Reply]]:
+    async def answer() -> Reply:
+        raise fault
+
+    return answer
+
+
+def saying(text: str, **fields: int) -> Callable[[], Awaitable[Reply]]:
+    async def answer() -> Reply:
+        await anyio.sleep(3)
+        return Reply(text, "stop", **fields)  # type: ignore[arg-type]
+
+    return answer
+
+
+def outcome_of(
+    host: OneAnswer, history: tuple[Attempt, ...] = (), sample: int = 0, context: int | None = None
+) -> tuple[Outcome, list[str]]:
+    reasons: list[str] = []
+
+    def parse(text: str) -> dict[str, object]:
+        if text != "good":
+            raise RowFault(FaultKind.INVALID_OUTPUT, "not good", completion=text)
+        return {"score": 7}
+
+    async def main() -> Outcome:
+        life = Life(HostConfig(name="a", url="http://a.test:1"), host, frames={"m": FRAME}, context=context)
+        slot = Slot(1, "a", Task(TaskKey("m", 0, sample), "the row", 400, history=history), 0.0, 120.0)
+        return await attempt(life, slot, Sampling(32, 0.0, 5, parse), TokenRatio(), reasons.append)
+
+    return virtually(main), reasons
+
+
+def failed(outcome: Outcome) -> Attempt:
+    assert isinstance(outcome, Failed)
+    return outcome.attempt
+
+
+def test_a_good_answer_is_scored_with_the_time_it_took() -> None:
+    outcome, _ = outcome_of(OneAnswer(saying("good")))
+    assert isinstance(outcome, Scored)
+    assert outcome.fields == {"score": 7}
+    assert outcome.duration_s == pytest.approx(3.0)
+
+
+def test_a_bad_answer_is_the_rows_and_its_text_is_kept() -> None:
+    outcome, _ = outcome_of(OneAnswer(saying("bad")))
+    assert failed(outcome) == Attempt("a", Blame.ROW, FaultKind.INVALID_OUTPUT, "not good", completion="bad")
+
+
+def test_a_hosts_fault_is_the_hosts_and_its_wish_to_wait_is_passed_on() -> None:
+    outcome, _ = outcome_of(OneAnswer(raising(HostFault(FaultKind.BUSY, "busy", retry_after_s=7.0))))
+    assert isinstance(outcome, Failed)
+    assert (outcome.attempt.blame, outcome.retry_after_s) == (Blame.HOST, 7.0)
+
+
+def test_what_never_reached_the_server_was_not_sent() -> None:
+    outcome, reasons = outcome_of(OneAnswer(raising(HostFault(FaultKind.UNREACHABLE, "refused", sent=False))))
+    assert not failed(outcome).sent
+    assert reasons == []
+
+
+def test_a_host_that_is_not_fit_for_the_run_is_reported_as_such() -> None:
+    outcome, reasons = outcome_of(OneAnswer(raising(HostUnusable(FaultKind.MODEL_MISSING, "no such model"))))
+    assert failed(outcome).blame is Blame.HOST
+    assert reasons == ["no such model"]
+
+
+def test_an_unclear_fault_stays_unclear_while_the_host_answers() -> None:
+    outcome, _ = outcome_of(OneAnswer(raising(UnclearFault(FaultKind.DROPPED, "lost"))))
+    assert (failed(outcome).blame, failed(outcome).downed) == (Blame.UNCLEAR, False)
+
+
+@pytest.mark.parametrize(
+    "alive", [HostFault(FaultKind.UNREACHABLE, "refused"), UnclearFault(FaultKind.DROPPED, "lost"), TimeoutError()]
+)
+def test_an_unclear_fault_is_the_hosts_when_it_no_longer_answers(alive: Exception) -> None:
+    outcome, _ = outcome_of(OneAnswer(raising(UnclearFault(FaultKind.DROPPED, "lost")), alive=alive))
+    assert (failed(outcome).blame, failed(outcome).downed) == (Blame.HOST, True)
+    assert failed(outcome).message == "lost; the host does not answer"
+
+
+def test_an_answer_that_never_comes_ends_at_the_deadline() -> None:
+    async def never() -> Reply:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    outcome, _ = outcome_of(OneAnswer(never))
+    assert isinstance(outcome, Failed)
+    assert outcome.attempt.kind is FaultKind.DEADLINE
+    assert outcome.duration_s == pytest.approx(120.0)
+
+
+def test_a_bug_in_an_adapter_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        outcome_of(OneAnswer(raising(ZeroDivisionError())))
+
+
+def test_the_request_is_the_templates_and_each_sample_has_its_own_seed() -> None:
+    host = OneAnswer(saying("good"))
+    outcome_of(host, sample=3)
+    assert host.requests == [Request(FRAME, "the row", num_predict=32, temperature=0.0, seed=8)]
+
+
+def test_a_row_that_failed_is_asked_differently_and_one_that_was_cut_gets_more_room_and_time() -> None:
+    cut = Attempt("a", Blame.ROW, FaultKind.CUT_OUTPUT, "cut")
+    host = OneAnswer(saying("good"))
+    outcome_of(host, history=(cut,))
+    (request,) = host.requests
+    assert (request.num_predict, request.seed) == (64, 6)
+    assert request.temperature == pytest.approx(0.1)
+
+    async def slow() -> Reply:
+        await anyio.sleep(200)
+        return Reply("good", "stop")
+
+    assert isinstance(outcome_of(OneAnswer(slow), history=(cut,))[0], Scored)
+
+
+def test_the_context_that_the_server_really_has_is_what_a_cut_is_judged_by() -> None:
+    long = OneAnswer(saying("good", prompt_tokens=90))
+    assert isinstance(outcome_of(long)[0], Scored)
+    assert failed(outcome_of(OneAnswer(saying("good", prompt_tokens=90)), context=90)[0]).kind is (
+        FaultKind.CONTEXT_OVERFLOW
+    )
+
+
+def test_every_branch_of_faults_becomes_an_outcome() -> None:
+    for fault in (Fault.__subclasses__()):
+        made = fault(FaultKind.SERVER_ERROR, "x")
+        assert isinstance(outcome_of(OneAnswer(raising(made)))[0], Failed), fault
