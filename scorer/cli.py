@@ -161,13 +161,16 @@ def resume(
 
 def _end(ended: "Ended", json_wanted: bool) -> NoReturn:
     """Print how a run ended and exit with the code that says so."""
+    from scorer.dispatch.events import Event
     from scorer.jobs.look import status as look
+    from scorer.live import JsonView
     from scorer.show import summary
 
     status = look(ended.folder)
     code = _code(ended)
     if json_wanted:
-        JsonView(sys.stdout).event(Event("summary", f"exit code {code}", details={"exit_code": code, **status.as_json()}))
+        details = {"exit_code": code, **status.as_json()}
+        JsonView(sys.stdout).event(Event("summary", str(ended.ending), details=details))
     else:
         _say(summary(status, interrupted=code == EXIT_INTERRUPTED))
     raise typer.Exit(code)

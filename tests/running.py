@@ -89,7 +89,10 @@ class Desk:
     def hosts(self, urls: Mapping[str, str], name: str = "hosts.toml", **keys: object) -> Path:
         """Write a hosts file; `keys` go under [defaults]."""
         defaults = {"model": MODEL, "slots": 1, **keys}
-        lines = ["[defaults]", *(f"{key} = {json.dumps(value)}" for key, value in defaults.items() if value is not None)]
+        lines = [
+            "[defaults]",
+            *(f"{key} = {json.dumps(value)}" for key, value in defaults.items() if value is not None),
+        ]
         for host, url in urls.items():
             lines += ["", "[[hosts]]", f'name = "{host}"', f'url = "{url}"']
         return self.write(name, "\n".join(lines) + "\n")
@@ -157,9 +160,7 @@ def finished(process: "subprocess.Popen[str]", code: int) -> Said:
     return Said(process.returncode, out, err)
 
 
-def wait_for(
-    process: "subprocess.Popen[str]", double: OllamaDouble, condition: Callable[[OllamaDouble], bool]
-) -> None:
+def wait_for(process: "subprocess.Popen[str]", double: OllamaDouble, condition: Callable[[OllamaDouble], bool]) -> None:
     """Wait until something holds of a double while a command runs; its early end is a failure, not a long wait."""
     deadline_s = time.monotonic() + RUN_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline_s:

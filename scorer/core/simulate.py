@@ -3,8 +3,8 @@
 Events are a heap of moments; hosts take rows for as long as their speeds say, with noise; nothing else is pretended.
 The result is the makespan against a bound that no schedule can beat, and every attempt for whoever wants to check.
 
-Rows: prompt lengths are lognormal, and the scheduler sees characters that give them only within 15 %; outputs are as long
-as `output_tokens` says. Service noise has a coefficient of variation of 0.3. Speeds are unknown at the start.
+Rows: prompt lengths are lognormal, and the scheduler sees characters that tell them only within 15 %; outputs are as
+long as `output_tokens` says. Service noise has a coefficient of variation of 0.3. Speeds are unknown at the start.
 """
 
 import heapq

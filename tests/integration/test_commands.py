@@ -55,7 +55,7 @@ def test_dead_rows_end_with_3_and_can_be_given_another_try_with_more_room(desk: 
     wrong = desk.scorer("retry", "judged", "--kind", "overflow", code=2)
     assert "context_overflow (1)" in wrong.err
     revived = desk.scorer("retry", "judged", "--kind", "context_overflow", "--num-ctx", "4096")
-    assert "1 row of judged is pending again" in revived.out
+    assert revived.out == "1 row is pending again; go on with: scorer resume judged\n"
     desk.scorer("resume", code=3)
     results = desk.check(rows, {"only": double})
     assert results[7]["status"] == "done"

@@ -1,0 +1,311 @@
+"""The life of one host, driven on a virtual clock without a dispatcher."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from virtual import EPOCH_S, virtually
+
+from scorer.config import HostConfig
+from scorer.core.fleet import Fleet
+from scorer.core.task import Attempt, Blame, Failed, Reply, Task, TaskKey
+from scorer.core.window import Window
+from scorer.dispatch.events import Event
+from scorer.dispatch.lives import LEFT_OUT_S, RECHECK_S, WARM_S, Life, LifeState, Lives, Terms, same_model, short
+from scorer.errors import FaultKind, HostFault, HostUnusable, UnclearFault
+from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
+
+DIGEST = "ab" * 32
+GOOD = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST),))
+GONE = HostFault(FaultKind.UNREACHABLE, "connection refused", sent=False)
+
+
+@dataclass
+class Moody:
+    """A host whose answers a test can change at any time."""
+
+    name: str = "a"
+    mood: HostInfo | Exception = GOOD
+    warmth: Loaded | Exception = field(default_factory=Loaded)
+    load_s: float = 1.0
+    probes: list[float] = field(default_factory=list)
+    warmed: list[Frame] = field(default_factory=list)
+
+    async def alive(self) -> None: ...
+
+    async def probe(self) -> HostInfo:
+        self.probes.append(anyio.current_time())
+        if isinstance(self.mood, Exception):
+            raise self.mood
+        return self.mood
+
+    async def warm(self, frame: Frame) -> Loaded:
+        self.warmed.append(frame)
+        await anyio.sleep(self.load_s)
+        if isinstance(self.warmth, Exception):
+            raise self.warmth
+        return self.warmth
+
+    async def generate(self, request: Request) -> Reply:
+        raise AssertionError("a life sends no rows")
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Stage:
+    host: Moody
+    life: Life
+    lives: Lives
+    fleet: Fleet
+    events: list[Event]
+    joined: list[str]
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    def takes_rows(self) -> bool:
+        return bool(self.fleet.free_hosts(anyio.current_time()))
+
+    def fail(self) -> None:
+        """Let a request show that the host is down."""
+        window = Window()
+        window.add(Task(TaskKey("m:7b", len(self.events) + 1000, 0), "u", 10))
+        now = anyio.current_time()
+        slot = self.fleet.pick("a", window, now)
+        assert slot is not None
+        attempt = Attempt("a", Blame.HOST, FaultKind.UNREACHABLE, "refused", sent=False)
+        self.fleet.release(slot, Failed(attempt, 0.1), now)
+        self.lives.down(self.life, "refused")
+
+
+@asynccontextmanager
+async def on_stage(host: Moody, *, run: bool = True, **config: object) -> AsyncIterator[Stage]:
+    fleet = Fleet(random.Random(0))
+    terms = Terms(("m:7b",), {"m:7b": DIGEST}, False, "system", {}, 4096)
+    lives = Lives(terms, fleet, random.Random(0), lambda: EPOCH_S + anyio.current_time())
+    life = Life(HostConfig(name="a", url="http://a.test:1", **config), host)  # type: ignore[arg-type]
+    stage = Stage(host, life, lives, fleet, [], [])
+    lives.observe, lives.on_join = stage.events.append, stage.joined.append
+    lives.add(life)
+    async with anyio.create_task_group() as group:
+        if run:
+            group.start_soon(lives.run, life)
+        yield stage
+        group.cancel_scope.cancel()
+
+
+def staged(play: Callable[[Stage], object], host: Moody | None = None, **config: object) -> None:
+    async def main() -> None:
+        async with on_stage(host or Moody(), **config) as stage:
+            await play(stage)  # type: ignore[misc]
+
+    virtually(main)
+
+
+def test_a_host_takes_rows_only_when_its_model_is_loaded_with_the_runs_options() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(5)
+        assert stage.life.state is LifeState.WARMING
+        assert not stage.takes_rows()
+        await anyio.sleep(10)
+        assert stage.takes_rows()
+        assert stage.host.warmed == [Frame("m:7b", "system", {}, 2048)]
+        assert (stage.kinds(), stage.joined) == (["host_up"], ["a"])
+        assert stage.lives.reasons() == []
+
+    staged(play, Moody(load_s=10.0), max_context=2048)
+
+
+def test_an_absent_host_is_asked_again_and_again_with_growing_pauses_and_told_of_once() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(3600)
+        gaps = [b - a for a, b in zip(stage.host.probes, stage.host.probes[1:], strict=False)]
+        assert gaps[0] == pytest.approx(5, rel=0.2)
+        assert all(gap == pytest.approx(300, rel=0.21) for gap in gaps[7:])
+        assert stage.kinds() == ["host_away"]
+        assert stage.lives.reasons() == ["a: connection refused"]
+        stage.host.mood = GOOD
+        await anyio.sleep(400)
+        assert stage.takes_rows()
+
+    staged(play, Moody(mood=GONE))
+
+
+def test_another_reason_for_being_away_is_news() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(30)
+        stage.host.mood = UnclearFault(FaultKind.SERVER_ERROR, "HTTP 500")
+        await anyio.sleep(60)
+        assert [event.text for event in stage.events] == ["a is away: connection refused", "a is away: server_error: HTTP 500"]
+
+    staged(play, Moody(mood=GONE))
+
+
+def test_a_load_that_takes_longer_than_its_deadline_is_given_up() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(WARM_S + 1)
+        assert stage.life.reason == "no answer in time"
+        assert not stage.takes_rows()
+
+    staged(play, Moody(load_s=1e6))
+
+
+@pytest.mark.parametrize(
+    ("mood", "words"),
+    [
+        (HostUnusable(FaultKind.TOO_OLD, "version 0.12.0"), "version 0.12.0"),
+        (HostInfo("0.32.0", ()), "it has no model at all"),
+        (HostInfo("0.32.0", (ModelInfo("m:7b", "cd" * 32),)), "digest cdcdcdcdcdcd, the job's is abababababab"),
+        (HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST, remote=True),)), "runs in a cloud"),
+    ],
+)
+def test_a_host_that_may_not_be_used_is_left_out_and_looked_at_again_slowly(
+    mood: HostInfo | Exception, words: str
+) -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10 * LEFT_OUT_S + 1)
+        assert stage.life.state is LifeState.LEFT_OUT
+        assert words in stage.life.reason
+        assert stage.lives.all_left_out()
+        assert len(stage.host.probes) == 11
+        assert stage.kinds() == ["host_left_out"], "it was told more than once"
+        stage.host.mood = GOOD
+        await anyio.sleep(LEFT_OUT_S + 2)
+        assert stage.takes_rows()
+        assert not stage.lives.all_left_out()
+
+    staged(play, Moody(mood=mood))
+
+
+def test_a_host_whose_requests_fail_must_answer_and_load_again_before_it_is_tried() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        stage.host.mood = GONE
+        stage.fail()
+        assert stage.kinds() == ["host_up", "host_down"]
+        await anyio.sleep(60)
+        assert not stage.takes_rows()
+        stage.host.mood = GOOD
+        await anyio.sleep(400)
+        assert stage.takes_rows()
+        assert len(stage.host.warmed) == 2
+        assert stage.kinds()[-1] == "host_up"
+
+    staged(play)
+
+
+def test_a_request_can_show_that_a_host_is_not_fit_for_the_run() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        stage.lives.down(stage.life, "refused our schema", unusable=True)
+        stage.lives.down(stage.life, "late news")
+        assert not stage.takes_rows()
+        assert stage.kinds() == ["host_up", "host_left_out"]
+        assert stage.lives.reasons() == ["a: refused our schema"]
+        await anyio.sleep(LEFT_OUT_S / 2)
+        assert not stage.takes_rows()
+        await anyio.sleep(LEFT_OUT_S)
+        assert stage.takes_rows()
+
+    staged(play)
+
+
+def test_a_healthy_host_is_looked_at_now_and_then_and_a_slow_answer_is_no_reason_to_leave() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        stage.host.mood = GONE
+        await anyio.sleep(5 * RECHECK_S)
+        assert len(stage.host.probes) == 6
+        assert stage.takes_rows()
+        stage.host.mood = HostUnusable(FaultKind.TOO_OLD, "downgraded")
+        await anyio.sleep(RECHECK_S)
+        assert not stage.takes_rows()
+        assert stage.life.state is LifeState.LEFT_OUT
+
+    staged(play)
+
+
+def test_a_host_whose_models_have_changed_is_brought_up_again() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        stage.host.mood = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST, max_context=8192),))
+        await anyio.sleep(2 * RECHECK_S)
+        assert len(stage.host.warmed) == 2
+        assert stage.takes_rows()
+        assert stage.kinds() == ["host_up"]
+
+    staged(play)
+
+
+def test_a_smaller_context_than_asked_for_is_told_and_respected() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        assert "host_context" in stage.kinds()
+        assert stage.life.member(stage.lives.terms).num_ctx == 1024
+
+    staged(play, Moody(warmth=Loaded(context=1024)))
+
+
+def test_a_host_outside_its_hours_rests_and_is_announced_when_it_wakes() -> None:
+    """EPOCH_S is 22:13 in Greenwich; hours are local, so the test asks for both halves of the day."""
+
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        assert stage.takes_rows()
+        stage.joined.clear()
+        states = []
+        for _ in range(24):
+            await anyio.sleep(3600)
+            stage.lives.keep_hours()
+            states.append(stage.takes_rows())
+        assert 9 <= states.count(True) <= 15
+        assert stage.joined == ["a"]
+
+    from datetime import datetime, time
+
+    from scorer.core.hours import Hours
+
+    begin = datetime.fromtimestamp(EPOCH_S).astimezone().hour
+    staged(play, hours=Hours(time(begin), time((begin + 12) % 24)))
+
+
+def test_a_host_that_is_retired_takes_no_more_rows_and_is_followed_no_more() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        assert stage.lives.retire("a") is stage.life
+        assert not stage.takes_rows()
+        stage.lives.down(stage.life, "too late")
+        probes = len(stage.host.probes)
+        await anyio.sleep(1000)
+        assert len(stage.host.probes) == probes
+        assert stage.kinds() == ["host_up"]
+
+    staged(play)
+
+
+def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
+    assert same_model("x", "x:latest")
+    assert same_model("x:latest", "x")
+    assert not same_model("x:7b", "x")
+
+
+def test_a_digest_is_compared_by_its_beginning() -> None:
+    assert short(DIGEST) == "abababababab"
+    assert short(None) == short("") == "unknown"
+
+
+def test_a_host_has_its_own_name_for_the_model_and_the_embedded_engine_any() -> None:
+    terms = Terms(("m:7b",), {}, False, "s", {}, 4096)
+    info = HostInfo("1", (ModelInfo("llama-q4", None),))
+    own = HostConfig(name="c", url="https://c.test", api="openai", model="llama-q4", own_model=True)
+    assert terms.serves(own, info) == {"m:7b": info.models[0]}
+    assert terms.serves(HostConfig(name="e", url="", api="embedded"), info) == {"m:7b": info.models[0]}
+    missing = HostConfig(name="c", url="https://c.test", api="openai", model="other", own_model=True)
+    with pytest.raises(HostUnusable, match="lacks the model other"):
+        terms.serves(missing, info)
+    with pytest.raises(HostUnusable, match="lacks the model m:7b"):
+        terms.serves(HostConfig(name="c", url="u"), info)
