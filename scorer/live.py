@@ -41,7 +41,12 @@ def host_line(host: HostProgress, width: int = 14) -> str:
     )
     if host.state not in {"up", "busy"} and host.last_fault:
         line = f"{host.name[:width]:<{width}} {host.state:<9} {host.last_fault}"
-    return line
+    return _one_line(line)
+
+
+def _one_line(text: str) -> str:
+    """Replace what would move the cursor: a server's own words may be in it."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 class TerminalView:
@@ -58,7 +63,7 @@ class TerminalView:
             style = "" if event.level == "info" else "yellow"
             self._console.print(Text(event.text, style=style), soft_wrap=True)
         else:
-            self._events.append(event.text)
+            self._events.append(_one_line(event.text))
 
     async def watch(self, progress: Callable[[], Progress]) -> None:
         """Draw twice a second until cancelled."""

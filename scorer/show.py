@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.look import Status
+from scorer.jobs.simulation import Simulated
 from scorer.templates import Template
 
 BAR_WIDTH = 30
@@ -173,7 +174,7 @@ def jobs_table(found: Sequence[Status]) -> str:
         )
         for status in found
     ]
-    return table(("job", "state", "", "done", "dead", "to do", "last activity"), rows) if rows else ""
+    return table(("job", "state", "progress", "done", "dead", "to do", "last activity"), rows) if rows else ""
 
 
 def prompts_table(shipped: Sequence[Template]) -> str:
@@ -208,3 +209,36 @@ def preview_text(found: dict[str, object]) -> str:
     if found["control_tokens_neutralised"]:
         lines.append(f"{found['control_tokens_neutralised']} chat control tokens in the row were made harmless")
     return "\n".join(lines)
+
+
+def simulation_text(found: Simulated) -> str:
+    """Return how a fleet fared: its hosts, then the scheduler beside other ways of giving out the same rows."""
+    best = found.priced
+    hosts = [
+        (
+            host.name,
+            best.hosts[host.name].rows,
+            f"{best.hosts[host.name].rows / max(found.work.rows, 1):.1%}",
+            duration(best.hosts[host.name].busy_s),
+            f"{found.utilisation(best, host):.1%}",
+        )
+        for host in found.hosts
+    ]
+    policies = [
+        (
+            "scorer" if name == "priced" else name,
+            duration(result.makespan_s) if not result.unfinished else f"{result.unfinished:,} rows never",
+            f"{result.ratio:.3f}",
+            f"{result.tail_s:,.1f} s",
+            result.duplicated,
+            result.wasted,
+            result.dead,
+        )
+        for name, result in found.results.items()
+    ]
+    lines = [
+        f"{found.work.rows:,} rows, seed {found.work.seed}: no schedule takes less than {duration(best.bound_s)}",
+        table(("policy", "takes", "÷ bound", "tail", "second copies", "failed tries", "dead"), policies),
+        table(("host", "rows", "share", "busy", "utilisation"), hosts),
+    ]
+    return "\n\n".join(lines)

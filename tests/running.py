@@ -1,4 +1,4 @@
-"""`scorer` as its users run it: a folder with a dataset, a template and a hosts file, and the command in its own process.
+"""`scorer` as its users run it: a folder with a dataset, a template and a hosts file; its own process.
 
 Hosts are doubles of Ollama on real sockets. What the command has stored is compared with the doubles' own record.
 """
@@ -140,12 +140,19 @@ class Desk:
         return self.folder / "runs" / "judged"
 
     def check(
-        self, rows: Sequence[str | None], doubles: Mapping[str, OllamaDouble], **more: Any
+        self,
+        rows: Sequence[str | None],
+        doubles: Mapping[str, OllamaDouble],
+        *,
+        job: Path | None = None,
+        expected: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Assert all invariants of the finished job against the doubles' record, and return its results."""
-        job = more.pop("job", self.job)
-        expected = more.pop("expected", len(rows))
-        return check_invariants(job, expected=expected, answers=answers(rows, doubles))
+        """Assert all invariants of the finished job against the doubles' record, and return its results.
+
+        `expected`: how many tasks, if not one a row; `job`: its folder, if it is not the one that `judge` runs.
+        """
+        tasks = len(rows) if expected is None else expected
+        return check_invariants(job or self.job, expected=tasks, answers=answers(rows, doubles))
 
 
 JUDGE = ("run", "rows.parquet", "--prompt", "judge.toml", "--job", "judged")
@@ -187,7 +194,7 @@ def chats(double: OllamaDouble) -> list[Record]:
     return [record for record in double.log if record.path == "/api/chat"]
 
 
-def model(name: str = MODEL, **changes: Any) -> Model:
+def model(name: str = MODEL, **changes: Any) -> Model:  # noqa: ANN401 - fields of Model
     """One of the double's models."""
     return Model(name=name, **changes)
 

@@ -6,6 +6,9 @@ Averages are of logarithms, so that one reply ten times too slow moves them no m
 import math
 
 DEFAULT_CHARS_PER_TOKEN = 4.0
+# text of any script; beyond, a server's count is wrong and must not spoil the others'
+LEAST_CHARS_PER_TOKEN = 0.3
+MOST_CHARS_PER_TOKEN = 16.0
 CALIBRATED_AFTER = 8
 MIN_WEIGHT = 0.03
 
@@ -38,8 +41,8 @@ class TokenRatio:
         self._mean = LogMean()
 
     def learn(self, chars: int, tokens: int | None) -> None:
-        """Take in one reply's count."""
-        if tokens and chars:
+        """Take in one reply's count, unless no tokeniser could have counted so."""
+        if tokens and chars and LEAST_CHARS_PER_TOKEN <= chars / tokens <= MOST_CHARS_PER_TOKEN:
             self._mean.add(chars / tokens)
 
     @property

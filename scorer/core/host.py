@@ -113,7 +113,9 @@ class HostState:
     def failed(self, outcome: Failed, now: float, rng: random.Random) -> bool:
         """Charge the host for a failed try; return whether that showed it to be down."""
         attempt = outcome.attempt
-        self.hold(now)
+        if attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
+            # a refusal by the tokeniser's count is the row's length and nothing else
+            self.hold(now)
         if attempt.blame is Blame.ROW:
             self._doubt(attempt, now)
             return False

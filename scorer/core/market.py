@@ -104,6 +104,7 @@ class Market:
         self.outputs(model).learn(reply.output_tokens)
         self.ratio(model).learn(chars, reply.prompt_tokens)
         self._refresh_times(host, self._model(model))
+        self._guess_others(host, self._model(model))
         self._replies[host] += 1
         self._since_repricing += 1
         if self._replies[host] == 1:
@@ -114,6 +115,12 @@ class Market:
         every = min(max(REPRICE_EVERY, len(self._index)), REPRICE_MOST)
         if early or self._since_repricing >= every:
             self.reprice(window)
+
+    def _guess_others(self, host: int, model: int) -> None:
+        """Believe of models that a host has not replied with yet what it has shown with this one, or it never would."""
+        unknown = [m for m in self._models.values() if (host, m) not in self._speeds]
+        self._fixed_s[host, unknown] = self._fixed_s[host, model]
+        self._per_char_s[host, unknown] = self._per_char_s[host, model]
 
     def time_s(self, name: str, model: str, chars: int) -> float | None:
         """Return the seconds a row is expected to take on a host, None before its first reply."""

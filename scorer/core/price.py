@@ -77,20 +77,20 @@ def from_scratch(times: Floats, slots: Floats) -> Floats:
     return settled(times, slots, equal, ANNEALING, ANNEALING_STEPS)
 
 
-def bound_s(times: Floats, slots: Floats) -> float:
-    """Return a time in seconds that no schedule of these rows can beat (within 0.1 % of the linear programme's).
-
-    By weak duality every price vector gives a bound; the largest one met on the way is returned.
-    """
-    prices = from_scratch(times, slots)
-    best = dual_s(times, prices)
+def best_prices(times: Floats, slots: Floats) -> Floats:
+    """Return the prices with the largest dual value met on the way to the linear programme's (within 0.1 % of it)."""
+    best = prices = from_scratch(times, slots)
     for beta in (BETA, *BOUND_BETAS):
         for _ in range(BOUND_STEPS // 3):
             prices = settled(times, slots, prices, (beta,), 3)
-            best = max(best, dual_s(times, prices))
+            best = max(best, prices, key=lambda at: dual_s(times, at))
     return best
 
 
 def dual_s(times: Floats, prices: Floats) -> float:
-    """Return the value of the dual at these prices: sum over rows of the cheapest price x time."""
-    return float((prices[:, None] * times).min(axis=0).sum())
+    """Return the value of the dual at these prices, a time in seconds that no schedule of these rows can beat.
+
+    It is the sum over rows of the cheapest price x time; rows that no host can take count nothing.
+    """
+    cheapest = (prices[:, None] * times).min(axis=0)
+    return float(cheapest[np.isfinite(cheapest)].sum())

@@ -146,6 +146,16 @@ class HostTotals:
     last_finished_at: float
 
 
+class Timing(NamedTuple):
+    """What one score took: seconds from request to answer, and when the answer came, in UTC seconds."""
+
+    host: str
+    prompt_tokens: int
+    output_tokens: int
+    duration_s: float
+    finished_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class DeadKind:
     """Dead tasks of one kind, with one of them as an example."""

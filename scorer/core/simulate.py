@@ -1,93 +1,47 @@
 """A fleet in virtual time: the real scheduler (`fleet.py`, not a copy) over simulated hosts, with no I/O at all.
 
-Events are a heap of moments; hosts take rows for as long as their speeds say, with noise; nothing else is pretended.
-The result is the makespan against a bound that no schedule can beat, and every attempt for whoever wants to check.
+Moments are a heap; hosts take rows for as long as their speeds say, with noise; faults come as the dispatcher would
+report them: a reset connection, a refusal, a deadline that passed, an answer that is not one. A host that was away is
+asked again with growing back-off, as the dispatcher does; one that joins is noticed at once. The result is the makespan
+against a bound that no schedule can beat, and every attempt, for whoever wants to check.
 
-Rows: prompt lengths are lognormal, and the scheduler sees characters that tell them only within 15 %; outputs are as
-long as `output_tokens` says. Service noise has a coefficient of variation of 0.3. Speeds are unknown at the start.
+The other policies have the same slots, breakers and second copies and differ in the choice of rows: `first_come` lets a
+free slot take the oldest row; `round_robin` and `static` push, which is to deal out all rows beforehand in turn or in
+equal blocks, and hand the rows of a host that fails to the others.
+
+Invariants: the same arguments give the same result; a row is won once; a host serves no more rows at once than `slots`.
 """
 
 import heapq
+import itertools
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
+from scorer.core.bound import bound_of_job_s
 from scorer.core.fleet import Fleet, Member, Slot
-from scorer.core.price import bound_s
-from scorer.core.task import Attempt, Blame, Failed, Reply, Scored, Task, TaskKey
+from scorer.core.health import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from scorer.core.simulated import AWAY, CHARS_PER_TOKEN, Rows, SimEvent, SimHost, Work
+from scorer.core.task import Attempt, Blame, Failed, Reply, Scored, Task
 from scorer.core.window import Window
 from scorer.errors import FaultKind
 
-CHARS_PER_TOKEN = 4.0
-KNOWN_WITHIN = 0.15
+__all__ = ["POLICIES", "Policy", "Result", "SimEvent", "SimHost", "Try", "Usage", "Work", "simulate"]
+
 WINDOW = 512
 REFILL_AT = 384
 FAIL_FAST_S = 0.005
-NEVER_S = 1e9
+CONNECT_S = 5.0
 PROBE_S = 0.1
+MIN_DEADLINE_S = 120.0
+UNLIMITED = 1 << 30
 
-EventKind = Literal["dies", "joins", "slows", "sleeps", "fails_fast", "garbage"]
 Policy = Literal["priced", "first_come", "round_robin", "static"]
-
-
-@dataclass(frozen=True, slots=True)
-class SimEvent:
-    """Something that happens to a host. `factor`: how much slower; `until_s`: when it is over, never if None."""
-
-    at_s: float
-    kind: EventKind
-    factor: float = 1.0
-    until_s: float | None = None
-
-    def holds(self, now: float) -> bool:
-        """Whether it is in force now."""
-        return self.at_s <= now < (NEVER_S if self.until_s is None else self.until_s)
-
-
-@dataclass(frozen=True, slots=True)
-class SimHost:
-    """A host of a fleet file. Speeds are per slot, in tokens a second; `climb`: the scheduler is not told `slots`."""
-
-    name: str
-    prefill_tps: float
-    decode_tps: float
-    overhead_s: float = 0.05
-    slots: int = 1
-    max_context: int | None = None
-    models: tuple[str, ...] = ()
-    load_s: float = 0.0
-    climb: bool = False
-    events: tuple[SimEvent, ...] = ()
-
-    def service_s(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Return the seconds a row takes in one slot, noise and events aside."""
-        return self.overhead_s + prompt_tokens / self.prefill_tps + output_tokens / self.decode_tps
-
-    def doing(self, kind: EventKind, now: float) -> SimEvent | None:
-        """Return the event of a kind that is in force now."""
-        return next((event for event in self.events if event.kind == kind and event.holds(now)), None)
-
-    def away(self, now: float) -> bool:
-        """Whether requests are refused: it has died, sleeps, or has not joined yet."""
-        absent = any(event.kind == "joins" and now < event.at_s for event in self.events)
-        return absent or bool(self.doing("dies", now) or self.doing("sleeps", now))
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """The rows of a simulation."""
-
-    rows: int
-    seed: int = 0
-    median_tokens: float = 400.0
-    sigma: float = 1.0
-    output_tokens: tuple[int, ...] = (60,)
-    noise_cv: float = 0.3
-    models: tuple[str, ...] = ("model",)
+POLICIES: tuple[Policy, ...] = ("priced", "first_come", "round_robin", "static")
+PUSHING: tuple[Policy, ...] = ("round_robin", "static")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +59,7 @@ class Try:
 
 @dataclass(slots=True)
 class Usage:
-    """What one host did."""
+    """What one host did: rows won, and seconds of its slots spent on requests, whatever came of them."""
 
     rows: int = 0
     busy_s: float = 0.0
@@ -113,13 +67,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a simulated run went. `tail_s`: from the moment that the first host had nothing left to take to the end."""
+    """How a simulated run went. `tail_s`: from when no row waited any more to the end; `unfinished` rows: no host left.
+
+    `wasted` counts failed requests, `duplicated` second copies of rows.
+    """
 
     makespan_s: float
     bound_s: float
     tail_s: float
     duplicated: int
     dead: int
+    unfinished: int
     wasted: int
     hosts: dict[str, Usage]
     tries: list[Try] = field(repr=False)
@@ -134,21 +92,9 @@ class Result:
 class _Running:
     slot: Slot
     started: float
+    served: bool = False
+    lost: bool = False
     ended: bool = False
-
-
-class _Rows:
-    """The rows' true lengths, and what the scheduler is told of them."""
-
-    def __init__(self, work: Work) -> None:
-        rng = np.random.default_rng(work.seed)
-        self.prompt = np.maximum(1, np.exp(rng.normal(math.log(work.median_tokens), work.sigma, work.rows)))
-        self.output = rng.choice(np.array(work.output_tokens, float), work.rows)
-        self.chars = self.prompt * CHARS_PER_TOKEN * rng.uniform(1 - KNOWN_WITHIN, 1 + KNOWN_WITHIN, work.rows)
-        self.models = [work.models[i * len(work.models) // work.rows] for i in range(work.rows)]
-
-    def task(self, row: int) -> Task:
-        return Task(TaskKey(self.models[row], row, 0), "", round(self.chars[row]))
 
 
 class _Simulation:
@@ -156,23 +102,29 @@ class _Simulation:
         self.hosts = {host.name: host for host in hosts}
         self.work = work
         self.policy = policy
+        self.pushes = policy in PUSHING
         self.rng = random.Random(work.seed)
-        self.rows = _Rows(work)
+        self.rows = Rows(work)
         self.fleet = Fleet(random.Random(work.seed), priced=policy == "priced")
         self.window = Window()
         self.windows = dict.fromkeys(self.hosts, self.window)
+        self.turns = itertools.count()
         self.next_row = 0
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.number = 0
         self.now = 0.0
         self.left = work.rows
         self.running: dict[int, _Running] = {}
+        self.by_host: dict[str, dict[int, _Running]] = {name: {} for name in self.hosts}
+        self.queued: dict[str, deque[_Running]] = {name: deque() for name in self.hosts}
+        self.serving = dict.fromkeys(self.hosts, 0)
         self.usage = {name: Usage() for name in self.hosts}
         self.tries: list[Try] = []
         self.loaded: dict[str, str] = {}
-        self.first_idle: float | None = None
+        self.probing: set[str] = set()
+        self.last_taken: float | None = None
         self.duplicated = self.dead = self.wasted = 0
-        self.look_at: float | None = None
+        self.look_at = -1.0
         self.sigma = math.sqrt(math.log(1 + work.noise_cv**2))
 
     # -- time -------------------------------------------------------------------------------------------------------
@@ -183,14 +135,14 @@ class _Simulation:
 
     def run(self) -> None:
         self.fleet.configure(self.member(host) for host in self.hosts.values())
-        for host in self.hosts.values():
+        for name, host in self.hosts.items():
             for event in host.events:
-                self.at(event.at_s, lambda name=host.name: self.happens(name))  # type: ignore[misc]
-                if event.until_s is not None:
-                    self.at(event.until_s, lambda name=host.name: self.join(name))  # type: ignore[misc]
+                self.at(event.at_s, lambda name=name, event=event: self.begins(name, event))  # type: ignore[misc]
+                if event.kind == "sleeps" and event.until_s is not None:
+                    self.at(event.until_s, lambda name=name: self.wakes(name))  # type: ignore[misc]
             if not host.away(0.0):
                 self.fleet.join(self.member(host), 0.0)
-        if self.policy in ("round_robin", "static"):
+        if self.pushes:
             self.deal()
         self.fill_all()
         while self.left and self.heap:
@@ -199,25 +151,44 @@ class _Simulation:
 
     def member(self, host: SimHost) -> Member:
         models = frozenset(host.models or self.work.models)
-        return Member(host.name, models, host.max_context or 1 << 30, None if host.climb else host.slots, 60.0)
+        slots = None if host.climb else host.slots
+        return Member(host.name, models, host.max_context or UNLIMITED, slots, MIN_DEADLINE_S)
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
     def deal(self) -> None:
-        """Give out all rows beforehand, in turn or in equal blocks: what a dispatcher that pushes would do."""
-        names = list(self.hosts)
-        self.windows = {name: Window() for name in names}
+        """Give out all rows beforehand to the hosts that are there: what a dispatcher that pushes does."""
+        names = [name for name, host in self.hosts.items() if not host.away(0.0)]
+        self.windows = {name: Window() for name in self.hosts}
         for row in range(self.work.rows):
-            at = row % len(names) if self.policy == "round_robin" else row * len(names) // self.work.rows
-            self.windows[names[at]].add(self.rows.task(row))
+            turn = row * len(names) // self.work.rows if self.policy == "static" else row
+            self.push(self.rows.task(row), names[turn % len(names) :] + names[: turn % len(names)])
         self.next_row = self.work.rows
         for window in self.windows.values():
             window.last = True
 
+    def push(self, task: Task, names: Sequence[str]) -> None:
+        """Let a row wait at the first of these hosts that could take it, or at the first of all that could."""
+        fit = next((name for name in [*names, *self.hosts] if self.suits(name, task)), names[0])
+        self.windows[fit].add(task)
+
+    def suits(self, name: str, task: Task) -> bool:
+        host = self.hosts[name]
+        fits = host.max_context is None or task.chars <= host.max_context * CHARS_PER_TOKEN
+        return host.serves(task.key.model) and fits and not task.failed_on(name)
+
+    def hand_over(self, name: str, tasks: Sequence[Task]) -> None:
+        """Push a failing host's rows to the others, in turn; they stay where they are if there is no other."""
+        others = [n for n, h in self.hosts.items() if n != name and not self.fleet.is_open(n) and not h.away(self.now)]
+        for task in tasks:
+            turn = next(self.turns) % max(len(others), 1)
+            self.push(task, others[turn:] + others[:turn] or [name])
+
     def refill(self) -> None:
-        if len(self.window) >= max(REFILL_AT, self.fleet.slots() * 3 // 2):
+        slots = self.fleet.slots()
+        if self.next_row == self.work.rows or len(self.window) >= max(REFILL_AT, slots * 3 // 2):
             return
-        until = min(self.work.rows, self.next_row + max(WINDOW - REFILL_AT, self.fleet.slots() // 2))
+        until = min(self.work.rows, self.next_row + max(WINDOW - REFILL_AT, slots // 2))
         for row in range(self.next_row, until):
             self.window.add(self.rows.task(row))
         self.next_row = until
@@ -227,7 +198,7 @@ class _Simulation:
         for name in self.fleet.free_hosts(self.now):
             self.fill(name)
         due = self.fleet.due(self.now)
-        if due is not None and (self.look_at is None or due < self.look_at or self.look_at <= self.now):
+        if due is not None and (due < self.look_at or self.look_at <= self.now):
             self.look_at = due
             self.at(due, self.fill_all)
 
@@ -235,123 +206,159 @@ class _Simulation:
         self.refill()
         window = self.windows[name]
         while (slot := self.fleet.pick(name, window, self.now)) is not None:
-            self.duplicated += slot.extra
             self.start(slot)
             self.refill()
-        if window.last and self.first_idle is None and not len(window):
-            self.first_idle = self.now
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def start(self, slot: Slot) -> None:
         host = self.hosts[slot.host]
-        running = self.running[slot.number] = _Running(slot, self.now)
-        if host.away(self.now):
+        self.duplicated += slot.extra
+        if not slot.extra:
+            self.last_taken = self.now
+        running = self.running[slot.number] = self.by_host[slot.host][slot.number] = _Running(slot, self.now)
+        if host.doing("sleeps", self.now):
+            self.at(self.now + CONNECT_S, lambda: self.fail(running, Blame.HOST, FaultKind.UNREACHABLE))
+        elif host.away(self.now):
             self.at(self.now + FAIL_FAST_S, lambda: self.fail(running, Blame.HOST, FaultKind.UNREACHABLE))
-            return
-        if host.doing("fails_fast", self.now):
+        elif host.doing("fails_fast", self.now):
             self.at(self.now + FAIL_FAST_S, lambda: self.fail(running, Blame.UNCLEAR, FaultKind.SERVER_ERROR))
-            return
-        row = slot.task.key.row
-        slower = event.factor if (event := host.doing("slows", self.now)) else 1.0
-        noise = slower * math.exp(self.rng.gauss(-(self.sigma**2) / 2, self.sigma))
-        prefill_s = self.rows.prompt[row] / host.prefill_tps * noise
-        decode_s = self.rows.output[row] / host.decode_tps * noise
-        load_s = self.load_s(host, slot.task.key.model)
-        reply = Reply(
-            "", "stop", round(self.rows.prompt[row]), round(self.rows.output[row]), prefill_s, decode_s, load_s
-        )
-        took_s = load_s + host.overhead_s + prefill_s + decode_s
-        if host.doing("garbage", self.now):
-            self.at(self.now + took_s, lambda: self.fail(running, Blame.ROW, FaultKind.INVALID_OUTPUT))
+        elif host.max_context is not None and self.rows.prompt[slot.task.key.row] > host.max_context:
+            self.at(self.now + host.overhead_s, lambda: self.fail(running, Blame.ROW, FaultKind.CONTEXT_OVERFLOW))
         else:
-            self.at(self.now + took_s, lambda: self.finish(running, reply))
+            self.at(self.now + slot.deadline_s, lambda: self.overdue(running))
+            self.queued[slot.host].append(running)
+            self.serve(host)
 
-    def load_s(self, host: SimHost, model: str) -> float:
-        if self.loaded.get(host.name) == model:
-            return 0.0
-        self.loaded[host.name] = model
-        return host.load_s
+    def serve(self, host: SimHost) -> None:
+        """Let the server begin with what queues inside it: more requests than it serves at once wait unseen."""
+        queue = self.queued[host.name]
+        while queue and self.serving[host.name] < host.slots:
+            running = queue.popleft()
+            running.served = True
+            self.serving[host.name] += 1
+            self.generate(host, running)
+
+    def generate(self, host: SimHost, running: _Running) -> None:
+        key = running.slot.task.key
+        noise = math.exp(self.rng.gauss(-(self.sigma**2) / 2, self.sigma))
+        prompt, output = self.rows.prompt[key.row], self.rows.output[key.row]
+        prefill_s, decode_s = prompt / host.prefill_tps * noise, output / host.decode_tps * noise
+        load_s = 0.0 if self.loaded.get(host.name) == key.model else host.load_s
+        self.loaded[host.name] = key.model
+        took_s = load_s + host.overhead_s + prefill_s + decode_s
+        end = host.end_s(self.now, took_s)
+        slower = (end - self.now) / took_s
+        reply = Reply("", "stop", round(prompt), round(output), prefill_s * slower, decode_s * slower, load_s * slower)
+        self.at(end, lambda: self.finish(running, reply))
 
     def finish(self, running: _Running, reply: Reply) -> None:
-        if running.ended:
+        if running.ended or running.lost:
             return
-        if self.hosts[running.slot.host].away(self.now):
-            self.fail(running, Blame.HOST, FaultKind.DROPPED)
+        name = running.slot.host
+        if self.hosts[name].doing("garbage", self.now):
+            self.fail(running, Blame.ROW, FaultKind.INVALID_OUTPUT)
             return
-        self.end(running)
-        duration_s = self.now - running.started
-        settled = self.fleet.release(running.slot, Scored(reply, {}, duration_s), self.now)
-        self.note(running, won=settled.done)
+        settled = self.fleet.release(running.slot, Scored(reply, {}, self.now - running.started), self.now)
+        self.end(running, won=settled.done)
         if settled.done:
             self.left -= 1
-            self.usage[running.slot.host].rows += 1
+            self.usage[name].rows += 1
+        freed = {name}
         for loser in settled.losers:
-            self.cancel(self.running[loser.number])
-        self.after(running.slot.host)
+            freed.add(loser.host)
+            self.end(self.running[loser.number], won=False)
+            self.fleet.abandon(loser)
+        self.after(freed)
 
-    def cancel(self, running: _Running) -> None:
-        self.end(running)
-        self.fleet.abandon(running.slot)
-        self.note(running, won=False)
+    def overdue(self, running: _Running) -> None:
+        if not running.ended:
+            self.fail(running, Blame.UNCLEAR, FaultKind.DEADLINE)
 
     def fail(self, running: _Running, blame: Blame, kind: FaultKind) -> None:
         if running.ended:
             return
-        self.end(running)
         self.wasted += 1
         name = running.slot.host
-        attempt = Attempt(name, blame, kind, "simulated", downed=kind is FaultKind.DROPPED)
+        attempt = Attempt(name, blame, kind, "simulated", downed=running.lost, sent=kind is not FaultKind.UNREACHABLE)
         settled = self.fleet.release(running.slot, Failed(attempt, self.now - running.started), self.now)
-        self.note(running, won=False)
+        self.end(running, won=False)
         if settled.dead:
             self.dead += 1
             self.left -= 1
         elif not settled.aside:
-            self.windows[name].add(settled.task, first=True)
+            self.again(name, settled.task)
         if self.fleet.is_open(name):
-            self.at(max(self.fleet.retry_at(name), self.now) + PROBE_S, lambda: self.join(name))
-        self.after(name)
+            self.prove(name)
+        self.after({name})
 
-    def end(self, running: _Running) -> None:
+    def again(self, name: str, task: Task) -> None:
+        if not self.pushes:
+            self.window.add(task, first=True)
+            return
+        tasks = [task]
+        if self.fleet.is_open(name):
+            tasks += [self.windows[name].take(waiting.key) for waiting in list(self.windows[name])]
+        self.hand_over(name, tasks)
+        self.at(self.now, self.fill_all)
+
+    def end(self, running: _Running, *, won: bool) -> None:
+        """Take a request out of the world, in whatever state it is."""
         running.ended = True
-        del self.running[running.slot.number]
-        self.usage[running.slot.host].busy_s += self.now - running.started
-
-    def note(self, running: _Running, *, won: bool) -> None:
-        row = running.slot.task.key.row
+        name, row = running.slot.host, running.slot.task.key.row
+        del self.running[running.slot.number], self.by_host[name][running.slot.number]
+        self.usage[name].busy_s += self.now - running.started
         prompt, output = round(self.rows.prompt[row]), round(self.rows.output[row])
-        self.tries.append(Try(row, running.slot.host, running.started, self.now, prompt, output, won))
+        self.tries.append(Try(row, name, running.started, self.now, prompt, output, won))
+        if running.served:
+            self.serving[name] -= 1
+            self.serve(self.hosts[name])
+        elif running in self.queued[name]:
+            self.queued[name].remove(running)
 
-    def after(self, name: str) -> None:
-        if self.window.last or self.policy in ("round_robin", "static"):
+    def after(self, names: set[str]) -> None:
+        """Fill what came free; with the last rows a slot elsewhere may have something to do now."""
+        if self.window.last or self.fleet.due(self.now) is not None:
             self.fill_all()
         else:
-            self.fill(name)
-            if self.fleet.due(self.now) is not None:
-                self.fill_all()
+            for name in names:
+                self.fill(name)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def happens(self, name: str) -> None:
-        host = self.hosts[name]
-        if not host.away(self.now):
+    def begins(self, name: str, event: SimEvent) -> None:
+        if event.kind == "joins":
             self.join(name)
-            return
-        # what was in flight is lost at once: the connection is refused or reset
-        for running in [r for r in self.running.values() if r.slot.host == name]:
-            self.fail(running, Blame.HOST, FaultKind.DROPPED)
+        if event.kind in AWAY:
+            self.loaded.pop(name, None)
+            self.queued[name].clear()
+            for running in list(self.by_host[name].values()):
+                running.lost = True
+                if event.kind == "dies":
+                    self.fail(running, Blame.HOST, FaultKind.DROPPED)
+
+    def wakes(self, name: str) -> None:
+        """Reset the connections that were open when the host fell asleep."""
+        for running in [running for running in self.by_host[name].values() if running.lost]:
+            running.lost = False
+            self.fail(running, Blame.UNCLEAR, FaultKind.DROPPED)
+
+    def prove(self, name: str) -> None:
+        """Ask a host that failed whether it is there again, when its breaker allows and then less and less often."""
+        if name not in self.probing:
+            self.probing.add(name)
+            self.at(max(self.fleet.retry_at(name), self.now) + PROBE_S, lambda: self.probe(name, FIRST_BACKOFF_S))
+
+    def probe(self, name: str, backoff_s: float) -> None:
+        if not self.hosts[name].away(self.now):
+            self.probing.remove(name)
+            self.join(name)
+        elif any(event.until_s is not None and event.until_s > self.now for event in self.hosts[name].events):
+            later = min(2 * backoff_s, MAX_BACKOFF_S)
+            self.at(self.now + backoff_s * self.rng.uniform(0.8, 1.2), lambda: self.probe(name, later))
 
     def join(self, name: str) -> None:
-        """Probe: a host that answers is in again, one that does not is asked later."""
-        host = self.hosts[name]
-        if host.away(self.now):
-            back = [e.until_s for e in host.events if e.until_s and e.until_s > self.now]
-            if back and self.fleet.is_open(name):
-                self.at(self.now + 60.0, lambda: self.join(name))
-            return
-        self.loaded.pop(name, None)
-        self.fleet.join(self.member(host), self.now)
+        self.fleet.join(self.member(self.hosts[name]), self.now)
         self.fill_all()
 
 
@@ -359,25 +366,14 @@ def simulate(hosts: Sequence[SimHost], work: Work, policy: Policy = "priced") ->
     """Run the rows through the fleet; the same arguments give the same result."""
     simulation = _Simulation(hosts, work, policy)
     simulation.run()
-    idle = simulation.now if simulation.first_idle is None else simulation.first_idle
     return Result(
         makespan_s=simulation.now,
-        bound_s=best_possible_s(hosts, work),
-        tail_s=simulation.now - idle,
+        bound_s=bound_of_job_s(hosts, work, simulation.rows),
+        tail_s=simulation.now - (simulation.last_taken or 0.0),
         duplicated=simulation.duplicated,
         dead=simulation.dead,
+        unfinished=simulation.left,
         wasted=simulation.wasted,
         hosts=simulation.usage,
         tries=simulation.tries,
     )
-
-
-def best_possible_s(hosts: Sequence[SimHost], work: Work) -> float:
-    """Return a time that no schedule can beat without foresight of output lengths: these enter as their mean."""
-    rows = _Rows(work)
-    output = float(np.mean(work.output_tokens))
-    times = np.array([host.overhead_s + rows.prompt / host.prefill_tps + output / host.decode_tps for host in hosts])
-    for i, host in enumerate(hosts):
-        if host.max_context:
-            times[i, rows.prompt > host.max_context] = np.inf
-    return bound_s(times, np.array([host.slots for host in hosts], float))

@@ -235,6 +235,8 @@ class Dispatcher:
         if slot is None:
             return None
         life.in_flight += 1
+        # from now on it can be cancelled, although its coroutine may not have begun
+        self._scopes[slot.number] = anyio.CancelScope()
         return life, slot
 
     async def _run_slot(self, life: Life, slot: Slot) -> None:
@@ -251,8 +253,7 @@ class Dispatcher:
                 self._wake.set()
 
     async def _run_row(self, life: Life, slot: Slot) -> None:
-        with anyio.CancelScope() as scope:
-            self._scopes[slot.number] = scope
+        with self._scopes[slot.number] as scope:
             ratio = self._fleet.ratio(slot.task.key.model)
             outcome = await attempt(life, slot, self._orders.sampling, ratio, partial(self._unusable, life))
             self._settle(life, slot, outcome)

@@ -6,7 +6,7 @@ small pieces, and never holds more of a dataset than a few pieces, whatever its 
 
 from scorer.inputs.census import Census, census, spread
 from scorer.inputs.columns import choose_text_column, keep_types, map_columns
-from scorer.inputs.dataset import Dataset, open_dataset
+from scorer.inputs.dataset import Dataset, open_dataset, reopen
 
 __all__ = [
     "Census",
@@ -16,5 +16,6 @@ __all__ = [
     "keep_types",
     "map_columns",
     "open_dataset",
+    "reopen",
     "spread",
 ]

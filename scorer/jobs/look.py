@@ -11,6 +11,7 @@ from scorer.errors import StoreError, UsageError
 from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in
 from scorer.jobs.spec import JobSpec, read_spec
 from scorer.queue import Reader
+from scorer.results import DEAD_FILE
 
 RECENT_S = 300.0
 
@@ -76,13 +77,14 @@ def status(folder: Path, now: float | None = None) -> Status:
         counts = reader.counts()
         recent = reader.recent(now, RECENT_S)
         running = is_locked(folder)
+        complete = _complete(folder, spec, reader, counts)
         elapsed_s = reader.elapsed_s()
         span_s = min(max(elapsed_s, 1e-9), RECENT_S)
         rate = sum(recent.values()) / span_s if running else 0.0
         return Status(
             folder=folder,
             spec=spec,
-            state=_state(counts, running=running),
+            state=_state(counts, running=running, complete=complete),
             counts=counts,
             rows_per_s=rate,
             eta_s=counts.pending / rate if rate else None,
@@ -97,12 +99,35 @@ def status(folder: Path, now: float | None = None) -> Status:
         reader.close()
 
 
-def _state(counts: Counts, *, running: bool) -> str:
+def _state(counts: Counts, *, running: bool, complete: bool) -> str:
     if running:
         return "running"
-    if counts.pending:
-        return "interrupted"
+    if not complete:
+        return "interrupted" if counts.total else "new"
     return "finished, some rows dead" if counts.dead else "finished"
+
+
+def _complete(folder: Path, spec: JobSpec, reader: Reader, counts: Counts) -> bool:
+    """Whether all rows were submitted and have ended, and all that is known of them is published."""
+    if counts.pending or counts.total < spec.tasks or reader.unpublished():
+        return False
+    return not counts.dead or (folder / RESULTS / DEAD_FILE).exists()
+
+
+def latest_unfinished(runs_dir: Path) -> Path:
+    """Return the job that was active last of those in which a run would find something to do."""
+    for folder in reversed(jobs_in(runs_dir)):
+        try:
+            reader = Reader.open(folder / DATABASE)
+        except StoreError:
+            # not begun yet, or damaged: going on with it begins it, or says what is wrong
+            return folder
+        try:
+            if not _complete(folder, read_spec(folder), reader, reader.counts()):
+                return folder
+        finally:
+            reader.close()
+    raise UsageError(f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is")
 
 
 def named_or_latest(runs_dir: Path, name: str | None) -> Path:

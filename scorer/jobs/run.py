@@ -30,13 +30,14 @@ from scorer.dispatch.seams import Seams, production
 from scorer.errors import UsageError
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
-from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, jobs_in, locked, move_aside
+from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, locked, move_aside
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog, logger
+from scorer.jobs.look import latest_unfinished
 from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
 from scorer.publish import Publisher
-from scorer.queue import Queue, Reader
+from scorer.queue import Queue
 
 
 class View(Protocol):
@@ -92,24 +93,10 @@ def run(options: RunOptions, view: View) -> Ended:
 
 def resume(runs_dir: Path, job: str | None, hosts: Path | None, dataset: str | None, view: View) -> Ended:
     """Go on with a job from what its folder froze: the latest unfinished one if none is named."""
-    folder = find_job(runs_dir, job) if job else _latest_unfinished(runs_dir)
+    folder = find_job(runs_dir, job) if job else latest_unfinished(runs_dir)
     drafted = reopened(folder, dataset, hosts)
     switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
     return _in_loop(_Run(drafted, folder, switches, view, None))
-
-
-def _latest_unfinished(runs_dir: Path) -> Path:
-    for folder in reversed(jobs_in(runs_dir)):
-        if not (folder / DATABASE).exists():
-            # submitted, and stopped before its first row
-            return folder
-        reader = Reader.open(folder / DATABASE)
-        try:
-            if reader.counts().pending:
-                return folder
-        finally:
-            reader.close()
-    raise UsageError(f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is")
 
 
 def _in_loop(work: "_Run") -> Ended:

@@ -27,12 +27,16 @@ FILE = "job.toml"
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Which dataset: where it was, and the fingerprint by which it is known wherever it is now."""
+    """Which dataset: where it was, and the fingerprint by which it is known wherever it is now.
+
+    `schema` is its Arrow schema (IPC, base64), so that going on with a job needs no look at every row.
+    """
 
     source: str
     format: str
     rows: int
     fingerprint: str
+    schema: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,12 @@ class JobSpec:
     digests: dict[str, str] = field(default_factory=dict)
     hosts: dict[str, HostRecord] = field(default_factory=dict)
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks the selection makes; a pilot that has grown may have more."""
+        rows, count = self.dataset.rows, self.selection.count
+        return (rows if self.selection.kind == "all" else min(count, rows)) * self.samples * len(self.models)
+
     def differences(self, other: Self) -> list[str]:
         """Say in what another spec would be another job, one line each."""
         pairs = [
@@ -120,16 +130,18 @@ class JobSpec:
 
 
 def frozen_types(types: Mapping[str, pa.DataType]) -> str:
-    """Return the types of the kept columns as job.toml holds them."""
+    """Return the types of columns as job.toml holds them."""
     return base64.b64encode(pa.schema(list(types.items())).serialize().to_pybytes()).decode() if types else ""
+
+
+def thawed_types(frozen: str) -> pa.Schema:
+    """Return as a schema what `frozen_types` made."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(frozen))) if frozen else pa.schema([])
 
 
 def schema_of(spec: JobSpec, template: Template) -> pa.Schema:
     """Return the schema that all parts of a job have."""
-    kept: dict[str, pa.DataType] = {}
-    if spec.kept_schema:
-        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(spec.kept_schema)))
-        kept = {field.name: field.type for field in schema}
+    kept = {field.name: field.type for field in thawed_types(spec.kept_schema)}
     return results_schema(template.fields, kept)
 
 

@@ -14,7 +14,7 @@ from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.inputs import Dataset
 from scorer.jobs.folder import default_name, jobs_in
-from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec
+from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
 from scorer.templates import Template
 
 PATIENCE_S = 1800.0
@@ -101,7 +101,7 @@ def draft(options: RunOptions) -> Draft:
         scorer_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         models=models,
-        dataset=DatasetSpec(dataset.source, dataset.format, dataset.rows, dataset.fingerprint),
+        dataset=_frozen(dataset),
         template=TemplateSpec(template.name, template.source, template.fingerprint, template.text),
         columns=columns,
         keep=options.keep,
@@ -112,6 +112,11 @@ def draft(options: RunOptions) -> Draft:
         allow_mixed_models=options.allow_mixed_models,
     )
     return Draft(spec, dataset, template, hosts, tuple(notes))
+
+
+def _frozen(dataset: Dataset) -> DatasetSpec:
+    schema = frozen_types({field.name: field.type for field in dataset.schema})
+    return DatasetSpec(dataset.source, dataset.format, dataset.rows, dataset.fingerprint, schema)
 
 
 def _selection(options: RunOptions) -> Selection:
@@ -174,22 +179,26 @@ def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
     """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since."""
     spec = read_spec(folder)
     template = templates.loads(spec.template.text, f"{folder / FILE}: template")
-    opened = _found_again(folder.name, spec.dataset.source) if dataset is None else inputs.open_dataset(dataset)
-    if opened.fingerprint != spec.dataset.fingerprint:
-        raise UsageError(
-            f"{opened.source} is not the dataset that job {folder.name} was submitted with (its content differs); "
-            "give the right one with --dataset"
-        )
+    opened = _found_again(folder.name, spec.dataset, dataset)
     path = hosts or (Path(spec.hosts_file) if spec.hosts_file else None)
     if path is not None and hosts is None and not path.is_file():
         raise UsageError(f"{path} is gone: name the hosts file with --hosts")
     return Draft(spec, opened, template, find_hosts(path, Path.cwd()), ())
 
 
-def _found_again(job: str, source: str) -> Dataset:
+def _found_again(job: str, frozen: DatasetSpec, moved_to: str | None) -> Dataset:
+    source = moved_to or frozen.source
     try:
-        return inputs.open_dataset(source)
+        found = inputs.reopen(source, frozen.rows, thawed_types(frozen.schema), frozen.fingerprint)
     except UsageError as error:
+        if moved_to is not None:
+            raise
         raise UsageError(
             f"{error}\nThat is where job {job} had its dataset; say where it is now with --dataset"
         ) from None
+    if found is None:
+        raise UsageError(
+            f"{source} is not the dataset that job {job} was submitted with (its content differs); "
+            "give the right one with --dataset"
+        )
+    return found

@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import Connection, func, select
 
-from scorer.core.result import Counts, DeadKind, HostTotals
+from scorer.core.result import Counts, DeadKind, HostTotals, Timing
 from scorer.core.task import TaskKey
 from scorer.database import Database
 from scorer.errors import StoreError, UsageError
@@ -46,6 +46,11 @@ class Reader:
         with self._database.read() as db:
             return counts(db, model)
 
+    def unpublished(self) -> int:
+        """How many results are in no recorded part."""
+        with self._database.read() as db:
+            return int(db.execute(sql.UNPUBLISHED).one()[0])
+
     def per_host(self) -> list[HostTotals]:
         """What each host has scored, by name, over all models."""
         tally = sql.host_tally.c
@@ -74,6 +79,21 @@ class Reader:
         )
         with self._database.read() as db:
             return {row.host: row.rows for row in db.execute(rows)}
+
+    def timings(self, most: int) -> list[Timing]:
+        """What the last scores took, the latest first, where the host reported tokens; `most` results are looked at."""
+        result = sql.result.c
+        last = (
+            select(result.host, result.prompt_tokens, result.output_tokens, result.duration_s, result.finished_at)
+            .order_by(result.seq.desc())
+            .limit(most)
+        )
+        with self._database.read() as db:
+            return [
+                Timing(host, prompt, output, duration_s, finished_us / 1e6)
+                for host, prompt, output, duration_s, finished_us in db.execute(last)
+                if prompt and output
+            ]
 
     def score_counts(self) -> dict[str, Counter[float]]:
         """How often each host gave each score, over all models. The job's own histogram is the sum of these."""

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from killing import SLOTS, Desk, campaign, count_committed, some_rows, verify, wait_while
+from killing import IN_FLIGHT, SLOTS, Desk, campaign, count_committed, some_rows, verify, wait_while
 from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, finished, texts, wait_for
 
 from scorer.failpoints import CRASH_STATUS
+from scorer.jobs.look import latest_unfinished, status
 
 KILLS = 10
 MANY_ROWS = 100_000
@@ -42,6 +43,8 @@ PLACES_OF_A_RUN = (
     "manifest-begun",
     "manifest-published",
 )
+AFTER_PUBLISHING = ("manifest-begun", "manifest-published")
+"""All rows are published by then: `resume` without a name finds nothing that is unfinished."""
 PLACES_OF_A_RETRY = ("retry-begun", "retry-removed", "retry-written", "retry-done")
 
 READ_AS_A_USER_DOES = """
@@ -73,18 +76,17 @@ def answered(double: OllamaDouble) -> int:
     return sum(record.outcome == "answered" for record in double.generations)
 
 
-# -- kill -9 ------------------------------------------------------------------------------------------------------------
+# -- kill -9 ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("small_parts", [False, True], ids=["parts of usual size", "parts being published all the time"])
+@pytest.mark.parametrize("small_parts", [False, True], ids=["usual parts", "parts published all the time"])
 def test_a_job_that_is_killed_ten_times_ends_with_each_row_once(tmp_path: Path, small_parts: bool) -> None:
     report = campaign(tmp_path, KILLS, seed=11 + small_parts, small_parts=small_parts)
     print("\n".join(report.lines()))  # noqa: T201  (the figures, for `pytest -s` and for failures)
     assert len(report.deaths) == KILLS
     assert all(death.in_flight and death.committed for death in report.deaths)
     assert report.parts > 10 if small_parts else report.parts == 1
-    # a duplicate of a running row pays at the end only, and there is a tenth of the slots for it
-    assert report.hedges <= 2
+    assert report.hedges <= IN_FLIGHT, "second copies of running rows pay at the very end only"
 
 
 def test_a_kill_while_a_large_job_is_submitted_leaves_what_the_same_command_goes_on_with(
@@ -93,27 +95,30 @@ def test_a_kill_while_a_large_job_is_submitted_leaves_what_the_same_command_goes
     desk.dataset(texts(MANY_ROWS))
     desk.hosts({"a": double.url}, slots=SLOTS)
     rng = random.Random(5)
-    for sign in ("job.lock", "job.toml", "queue.sqlite", "queue.sqlite-wal", "queue.sqlite-wal", "job.owner.json"):
-        before = _sizes(desk.job)
+    left: list[tuple[str, int]] = []
+    for sign in ("", "job.toml", "queue.sqlite", "queue.sqlite-wal", "queue.sqlite-wal", "queue.sqlite-wal"):
         with desk.started(*JUDGE) as process:
-            wait_while(lambda sign=sign, before=before: _sizes(desk.job).get(sign, 0) <= before.get(sign, -1))
-            threading.Event().wait(rng.uniform(0, 0.1))  # the instant is what is drawn: nothing is being waited for
+            path = desk.job / sign
+            before = path.stat().st_mtime_ns if path.exists() else None
+            wait_while(lambda path=path, before=before: not path.exists() or path.stat().st_mtime_ns == before)
+            threading.Event().wait(rng.uniform(0, 0.03))  # the instant is what is drawn: nothing is being waited for
             process.kill()
             process.communicate()
         assert not double.generations, "the kill came too late to be one of the start"
         if (desk.job / "job.toml").exists():
-            verify(_copy(desk.job))
+            copy = _copy(desk.job)
+            verify(copy)
+            left.append((sign, status(copy).counts.pending))
+            assert left[-1][1] in (0, MANY_ROWS), "some of the rows were submitted, and some not"
+            assert latest_unfinished(copy.parent) == copy
+    assert min(left, key=lambda state: state[1])[1] == 0, f"no kill came before the rows were submitted: {left}"
     with desk.started(*JUDGE) as process:
         wait_for(process, double, lambda double: answered(double) >= 30)
         process.send_signal(signal.SIGINT)
         finished(process, 130)
-    status = desk.scorer("status", "--json").json
-    assert (status["total"], status["done"]) == (MANY_ROWS, answered(double))
+    found = status(desk.job).counts
+    assert (found.total, found.done) == (MANY_ROWS, answered(double))
     desk.check(texts(MANY_ROWS), {"a": double}, expected=answered(double))
-
-
-def _sizes(job: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in job.glob("*")} if job.exists() else {}
 
 
 def _copy(job: Path) -> Path:
@@ -123,7 +128,7 @@ def _copy(job: Path) -> Path:
     return Path(shutil.copytree(job, copy))
 
 
-# -- every crash point once, through the command itself ---------------------------------------------------------------------
+# -- every crash point once, through the command itself ---------------------------------------------------------------
 
 
 def test_a_job_that_crashes_at_every_place_in_turn_ends_with_each_row_once(
@@ -135,27 +140,27 @@ def test_a_job_that_crashes_at_every_place_in_turn_ends_with_each_row_once(
     stored = 0
     for place in PLACES_OF_A_RUN:
         monkeypatch.setenv("SCORER_FAILPOINT", place)
-        desk.judge(code=CRASH_STATUS)
-        monkeypatch.delenv("SCORER_FAILPOINT")
+        command = ["resume"] if desk.job.exists() and place not in AFTER_PUBLISHING else [*JUDGE]
+        desk.scorer(*command, code=CRASH_STATUS)
         verify(_copy(desk.job))
         assert count_committed(desk.job) >= stored, place
         stored = count_committed(desk.job)
+    monkeypatch.delenv("SCORER_FAILPOINT")
     desk.judge(code=3)
     desk.check(rows, {"a": double})
 
     for place in PLACES_OF_A_RETRY:
         monkeypatch.setenv("SCORER_FAILPOINT", place)
         desk.scorer("retry", "judged", code=CRASH_STATUS)
-        monkeypatch.delenv("SCORER_FAILPOINT")
         verify(_copy(desk.job))
-        status = desk.scorer("status", "--json").json
-        revived = place == "retry-done"
-        assert (status["pending"], status["dead"]) == ((2, 0) if revived else (0, 2)), place
+        found = status(desk.job).counts
+        assert (found.pending, found.dead) == ((2, 0) if place == "retry-done" else (0, 2)), place
+    monkeypatch.delenv("SCORER_FAILPOINT")
     desk.scorer("resume", code=3)
     desk.check(rows, {"a": double})
 
 
-# -- a process that is stopped for a while ------------------------------------------------------------------------------------
+# -- a process that is stopped for a while ----------------------------------------------------------------------------
 
 
 def test_a_run_that_is_stopped_for_longer_than_its_deadlines_goes_on(desk: Desk, double: OllamaDouble) -> None:
@@ -175,7 +180,7 @@ def test_a_run_that_is_stopped_for_longer_than_its_deadlines_goes_on(desk: Desk,
     assert len(double.generations) <= len(rows) + SLOTS, "more was asked again than what was in flight"
 
 
-# -- looking in while it runs -------------------------------------------------------------------------------------------------
+# -- looking in while it runs -----------------------------------------------------------------------------------------
 
 
 def test_status_pandas_and_datasets_read_a_job_while_it_runs(desk: Desk, double: OllamaDouble) -> None:
@@ -187,19 +192,19 @@ def test_status_pandas_and_datasets_read_a_job_while_it_runs(desk: Desk, double:
         assert not list((desk.job / "results").glob("*")), "nothing is published in the first minute"
         process.send_signal(signal.SIGINT)
         finished(process, 130)
-    first = desk.scorer("status", "--json").json
+    first = status(desk.job).counts.done
     double.set_speed(0.1)
     with desk.started(*JUDGE) as process:
-        wait_while(lambda: process.poll() is None and count_committed(desk.job) == first["done"])
+        wait_while(lambda: process.poll() is None and count_committed(desk.job) == first)
         seen = _read_as_a_user_does(desk)
-        status = desk.scorer("status", "--json").json
+        told = desk.scorer("status", "--json").json
         assert process.poll() is None, "the job had ended before it was read"
-        assert status["state"] == "running"
-        assert first["done"] < status["done"] < len(rows)
-        assert status["hosts"]["a"]["rows"] == status["done"]
+        assert told["state"] == "running"
+        assert first < told["done"] < len(rows)
+        assert told["hosts"]["a"]["rows"] == told["done"]
         double.set_speed(10)
         finished(process, 0)
-    assert len(seen["pandas"]) == len(set(seen["pandas"])) == first["done"]
+    assert len(seen["pandas"]) == len(set(seen["pandas"])) == first
     assert seen["datasets"] == seen["pandas"]
     desk.check(rows, {"a": double})
     assert _read_as_a_user_does(desk) == {"pandas": list(range(600)), "datasets": list(range(600))}

@@ -1,6 +1,8 @@
 """Every command as its users type it: options, what is printed with and without --json, and what mistakes are told."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -113,7 +115,7 @@ def test_several_models_are_all_asked(desk: Desk) -> None:
     assert len(loads) <= 2, "models were loaded again and again"
 
 
-# -- columns ------------------------------------------------------------------------------------------------------------
+# -- columns ----------------------------------------------------------------------------------------------------------
 
 
 def test_kept_columns_arrive_with_their_values_and_types(desk: Desk, double: OllamaDouble) -> None:
@@ -150,7 +152,7 @@ def test_the_column_is_chosen_and_the_choice_is_printed(desk: Desk, double: Olla
     assert double.generations[-1].user_text == "x"
 
 
-# -- one command, one job -----------------------------------------------------------------------------------------------
+# -- one command, one job ---------------------------------------------------------------------------------------------
 
 
 def test_a_name_that_belongs_to_another_job_is_refused_with_what_differs(desk: Desk, double: OllamaDouble) -> None:
@@ -208,7 +210,7 @@ def test_a_job_goes_on_with_dataset_and_hosts_file_in_another_place(desk: Desk, 
     assert len(double.generations) == 20
 
 
-# -- what is printed ------------------------------------------------------------------------------------------------------
+# -- what is printed --------------------------------------------------------------------------------------------------
 
 
 def test_with_json_a_run_prints_one_event_a_line_and_nothing_else(desk: Desk, double: OllamaDouble) -> None:
@@ -279,7 +281,21 @@ def test_the_prompts_are_listed_shown_and_previewed_as_they_are_sent(desk: Desk,
     assert "<|im_end|>" not in found["user"]
 
 
-# -- mistakes -------------------------------------------------------------------------------------------------------------
+def test_a_bug_is_one_line_on_the_screen_and_a_traceback_in_the_log(desk: Desk, double: OllamaDouble) -> None:
+    desk.dataset(texts(2))
+    broken = "import sys; from scorer.jobs import run; run.forecast = None; from scorer.cli import main; main()"
+    command = [sys.executable, "-c", broken, *JUDGE]
+    said = subprocess.run(command, cwd=desk.folder, env=desk.environment(), capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    last = said.stderr.splitlines()[-1]
+    assert "this is a bug" in last
+    assert "scorer.log" in last
+    logged = [json.loads(line) for line in (desk.job / "scorer.log").read_text().splitlines()]
+    assert "Traceback" in next(line for line in logged if line["kind"] == "bug")["traceback"]
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
 
 RUN = ("run", "rows.parquet", "--prompt", "judge.toml")
 MISTAKES = {

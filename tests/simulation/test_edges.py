@@ -42,7 +42,9 @@ def marks(world: World) -> list[tuple[str, str]]:
 class FullDisk:
     """Makes commits of the real queue fail as on a full disk, so often as told, beginning with the n-th."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, times: int, begin: int = 1, error: type[StoreError] = DiskFull):
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, times: int, begin: int = 1, error: type[StoreError] = DiskFull
+    ) -> None:
         self.left, self.begin, self.calls, self.refused = times, begin, 0, 0
         real = Queue.commit
 
@@ -57,7 +59,7 @@ class FullDisk:
         monkeypatch.setattr(Queue, "commit", commit)
 
 
-# -- the disk ----------------------------------------------------------------------------------------------------------
+# -- the disk --------------------------------------------------------------------------------------------------------
 
 
 def test_a_commit_that_finds_the_disk_full_is_tried_again_and_no_result_is_lost(
@@ -115,7 +117,7 @@ def test_little_space_for_longer_than_the_patience_ends_the_run_resumably(tmp_pa
     check_invariants(world.job, expected=100)
 
 
-# -- rows that no host present can take --------------------------------------------------------------------------------
+# -- rows that no host present can take ------------------------------------------------------------------------------
 
 
 def test_rows_put_aside_for_an_absent_host_cost_nothing_while_another_comes_and_goes(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_an_overflow_on_one_host_is_answered_by_one_with_more_context(tmp_path: 
     assert {row["host"] for row in rows[40:]} == {"big"}
 
 
-# -- blame -------------------------------------------------------------------------------------------------------------
+# -- blame -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_host_that_refuses_every_request_is_left_out_and_nothing_is_held_against_the_rows(tmp_path: Path) -> None:
@@ -243,13 +245,13 @@ def test_a_busy_host_loses_no_row_and_gets_a_rest(tmp_path: Path) -> None:
 
 def test_a_host_that_is_busy_now_and_then_keeps_its_slots(tmp_path: Path) -> None:
     """One refusal in a hundred must not leave a host of eight slots with one for the rest of a week."""
-    host = SimHost("a", 1.0, slots=8, faults=Faults(busy=0.005))
-    world = World(tmp_path, [host], rows=6000, slots=8)
+    host = SimHost("a", 1.0, slots=8, faults=Faults(busy=0.01))
+    world = World(tmp_path, [host], rows=2000, slots=8)
     world.run()
-    assert world.virtual_s < 2 * 6000 / 8
+    assert world.virtual_s < 2 * 2000 / 8
 
 
-# -- hosts that come, go and change ------------------------------------------------------------------------------------
+# -- hosts that come, go and change ----------------------------------------------------------------------------------
 
 
 def test_a_host_outside_its_hours_takes_nothing(tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_hosts_that_all_refuse_our_requests_end_the_run_with_their_words(tmp_pat
         world.run()
 
 
-# -- the model -----------------------------------------------------------------------------------------------------------
+# -- the model -------------------------------------------------------------------------------------------------------
 
 
 def test_the_one_model_that_all_hosts_share_is_chosen_and_the_job_found_again_without_asking(tmp_path: Path) -> None:
@@ -377,7 +379,7 @@ def test_without_one_common_model_the_user_must_choose(
     assert "--model" in str(error.value)
 
 
-# -- interruptions -------------------------------------------------------------------------------------------------------
+# -- interruptions ---------------------------------------------------------------------------------------------------
 
 
 def test_an_interrupt_lets_what_is_in_flight_finish_and_the_next_run_goes_on(tmp_path: Path) -> None:

@@ -73,7 +73,18 @@ class Faults:
     slow: tuple[tuple[float, float, float], ...] = ()
 
     def kinds(self) -> list[tuple[str, float]]:
-        names = ("hang", "drop", "error_500", "garbage", "done_false", "busy", "html_502", "cut", "truncate", "bad_request")
+        names = (
+            "hang",
+            "drop",
+            "error_500",
+            "garbage",
+            "done_false",
+            "busy",
+            "html_502",
+            "cut",
+            "truncate",
+            "bad_request",
+        )
         return [(name, getattr(self, name)) for name in names]
 
 

@@ -12,7 +12,9 @@ from scorer.errors import FaultKind
 MODEL = "m"
 
 
-def member(name: str, *, num_ctx: int = 4096, slots: int | None = 4, models: str = MODEL, deadline: float = 120.0) -> Member:
+def member(
+    name: str, *, num_ctx: int = 4096, slots: int | None = 4, models: str = MODEL, deadline: float = 120.0
+) -> Member:
     return Member(name, frozenset(models.split()), num_ctx, slots, deadline)
 
 
@@ -43,9 +45,7 @@ def scored(duration_s: float = 1.0, *, prompt_tokens: int = 25) -> Scored:
     return Scored(Reply("{}", "stop", prompt_tokens=prompt_tokens, output_tokens=5), {"score": 1}, duration_s)
 
 
-def failed(
-    host: str, kind: FaultKind, blame: Blame, *, retry_after_s: float | None = None, **changes: bool
-) -> Failed:
+def failed(host: str, kind: FaultKind, blame: Blame, *, retry_after_s: float | None = None, **changes: bool) -> Failed:
     return Failed(Attempt(host, blame, kind, f"{kind} happened", **changes), 0.1, retry_after_s)
 
 
@@ -97,7 +97,7 @@ def test_a_free_slot_takes_the_first_waiting_row_and_no_more_than_its_limit() ->
     assert fleet.pick("a", window, 0.0) is None
     assert len(window) == 3
     assert fleet.in_flight() == 2
-    assert {key.row for key in fleet.keys()} == {0, 1}
+    assert fleet.keys() == {TaskKey(MODEL, 0, 0), TaskKey(MODEL, 1, 0)}
     assert fleet.slots() == 2
 
 
@@ -207,7 +207,7 @@ def test_a_prompt_that_no_tokeniser_could_fit_is_hopeless() -> None:
     assert Fleet(random.Random(0)).hopeless(10**9, 100) is None, "nothing is known of any host"
 
 
-# -- what becomes of a row ----------------------------------------------------------------------------------------------
+# -- what becomes of a row -------------------------------------------------------------------------------------------
 
 
 def test_a_scored_row_is_done_and_the_host_learns() -> None:
@@ -267,7 +267,7 @@ def test_histories_only_grow() -> None:
     assert len(second.task.history) == 2
 
 
-# -- deadlines -----------------------------------------------------------------------------------------------------------
+# -- deadlines -------------------------------------------------------------------------------------------------------
 
 
 def test_a_deadline_is_ten_times_what_the_host_should_need_and_at_least_the_configured_minimum() -> None:
@@ -286,7 +286,7 @@ def test_a_deadline_runs_from_the_start_of_the_request_and_not_from_when_the_row
     assert (second.started, second.deadline_s) == (500.0, first.deadline_s)
 
 
-# -- health --------------------------------------------------------------------------------------------------------------
+# -- health ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_slot_whose_request_failed_is_held_so_that_failing_fast_attracts_no_work() -> None:
@@ -498,7 +498,7 @@ def test_hosts_that_are_long_away_do_not_hide_that_our_network_is_gone() -> None
     assert fleet.release(in_flight, unclear("a"), 103.0).task.history == ()
 
 
-# -- hours, and what else is asked ------------------------------------------------------------------------------------
+# -- hours, and what else is asked -----------------------------------------------------------------------------------
 
 
 def test_a_resting_host_takes_nothing_and_is_not_judged() -> None:
@@ -543,3 +543,64 @@ def test_takers_are_the_usable_hosts_whose_model_and_context_fit() -> None:
     fleet = fleet_of(member("a"), member("b", models="other"), member("c"), member("d"))
     fleet.leave("d")
     assert fleet.takers(task(0)) == 2
+
+
+# -- the last rows, and their second copies --------------------------------------------------------------------------
+
+
+def two_copies() -> tuple[Fleet, Slot, Slot]:
+    """A row whose first copy hangs, and the second that another host took when nothing else was left."""
+    fleet = fleet_of(member("a", slots=1), member("b", slots=1))
+    for name in "ab":
+        warm_up(fleet, name)
+    window = window_of(task(0))
+    window.last = True
+    first = picked(fleet, "a", window, 0.0)
+    second = picked(fleet, "b", window, 60.0)
+    assert second.task.key == first.task.key
+    assert (fleet.in_flight(), len(fleet.keys())) == (2, 1)
+    assert fleet.due(60.0) is not None
+    return fleet, first, second
+
+
+def test_no_second_copy_is_made_while_rows_wait_or_are_still_to_be_read() -> None:
+    fleet = fleet_of(member("a", slots=1), member("b", slots=1))
+    for name in "ab":
+        warm_up(fleet, name)
+    window = window_of(task(0))
+    picked(fleet, "a", window, 0.0)
+    assert fleet.pick("b", window, 60.0) is None
+
+
+def test_the_first_answer_wins_and_the_other_copy_is_to_be_cancelled() -> None:
+    fleet, first, second = two_copies()
+    settled = fleet.release(second, scored(), 61.0)
+    assert (settled.done, settled.losers) == (True, (first,))
+    assert fleet.abandon(first) is None
+    assert fleet.in_flight() == 0
+
+
+def test_an_answer_or_a_fault_that_comes_after_the_first_answer_changes_nothing() -> None:
+    for late in (scored(), bad("a"), unclear("a")):
+        fleet, first, second = two_copies()
+        assert fleet.release(second, scored(), 61.0).done
+        settled = fleet.release(first, late, 61.0)
+        assert settled.aside
+        assert (settled.done, settled.dead) == (False, None)
+        assert fleet.keys() == set()
+
+
+def test_a_copy_that_fails_leaves_the_row_to_the_other_which_remembers() -> None:
+    fleet, first, second = two_copies()
+    settled = fleet.release(second, bad("b"), 61.0)
+    assert settled.aside
+    assert settled.dead is None
+    last = fleet.release(first, bad("a"), 62.0)
+    assert not last.aside
+    assert [a.host for a in last.task.history] == ["b", "a"]
+
+
+def test_a_copy_that_is_given_up_leaves_the_row_to_the_other() -> None:
+    fleet, first, second = two_copies()
+    assert fleet.abandon(first) is None
+    assert fleet.abandon(second) is not None

@@ -1,81 +1,115 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.limit import BUSY_FREEZE_S, MAX_LIMIT, WINDOW_MAX_S, Limit, work
+from scorer.core.limit import BUSY_FREEZE_S, MAX_LIMIT, Limit, work
+
+Curve = Callable[[int], float]
 
 
-def climb(limit: Limit, rate_of: dict[int, float] | None = None, *, until_s: float = 4000.0, begin_s: float = 0.0) -> float:
-    """Complete rows at the rate (rows a second) that the present limit gives, without end in a long run."""
-    now = begin_s
-    while now < until_s:
-        rate = (rate_of or {}).get(limit.value, 1.0 * limit.value)
-        now += 1 / rate
+def limit_of(fixed: int | None = None) -> Limit:
+    return Limit(fixed, 0.0)
+
+
+def drive(limit: Limit, rate: Curve, begin_s: float, end_s: float) -> list[int]:
+    """Complete rows with all slots taken at the rate (rows a second) that the present limit gives."""
+    now, seen = begin_s, []
+    while (now := now + 1 / rate(limit.value)) < end_s:
         limit.completed(1.0, now, saturated=True)
-    return now
+        seen.append(limit.value)
+    return seen
+
+
+def linear(slots: int) -> float:
+    return float(slots)
+
+
+def up_to(most: int) -> Curve:
+    return lambda slots: float(min(slots, most))
 
 
 def test_it_begins_with_one() -> None:
-    assert Limit(None, 0.0).value == 1
+    assert limit_of().value == 1
 
 
-def test_it_doubles_while_doubling_brings_more_and_goes_back_when_it_does_not() -> None:
-    limit = Limit(None, 0.0)
-    climb(limit, {1: 1.0, 2: 2.0, 4: 4.0, 8: 4.2})
-    assert limit.value == 4
+def test_it_climbs_while_more_slots_bring_more_and_stays_near_where_they_no_longer_do() -> None:
+    limit = limit_of()
+    seen = drive(limit, up_to(4), 0.0, 20_000.0)
+    assert max(seen) <= 8
+    assert all(3 <= value <= 5 or value == 8 for value in seen[len(seen) // 2 :])
 
 
-def test_it_stops_at_the_largest_limit() -> None:
-    limit = Limit(None, 0.0)
-    climb(limit)
-    assert limit.value == MAX_LIMIT
-    climb(limit, begin_s=4000.0, until_s=4100.0)
-    assert limit.value == MAX_LIMIT
+def test_a_host_that_serves_one_at_a_time_keeps_one_or_two_slots() -> None:
+    seen = drive(limit_of(), up_to(1), 0.0, 20_000.0)
+    assert max(seen) <= 2
+
+
+def test_it_never_passes_the_largest_limit() -> None:
+    limit = limit_of()
+    seen = drive(limit, linear, 0.0, 3000.0)
+    assert max(seen) == MAX_LIMIT
 
 
 def test_time_in_which_slots_were_free_tells_nothing() -> None:
-    limit = Limit(None, 0.0)
+    limit = limit_of()
     for now in range(2000):
         limit.completed(1.0, float(now), saturated=False)
     assert limit.value == 1
 
 
-def test_a_few_slow_rows_are_enough_after_five_minutes() -> None:
-    limit = Limit(None, 0.0)
-    limit.completed(1.0, 100.0, saturated=True)
-    limit.completed(1.0, 200.0, saturated=True)
-    assert limit.value == 1
-    limit.completed(1.0, 100.0 + WINDOW_MAX_S, saturated=True)
-    assert limit.value == 2
+def test_a_slow_host_is_climbed_too() -> None:
+    limit = limit_of()
+    drive(limit, lambda slots: slots / 100.0, 0.0, 20_000.0)
+    assert limit.value > 1
+
+
+def test_a_slow_down_of_the_host_does_not_collapse_it() -> None:
+    limit = limit_of()
+    drive(limit, up_to(16), 0.0, 10_000.0)
+    before = limit.value
+    seen = drive(limit, lambda slots: min(slots, 16) / 10, 10_000.0, 11_800.0)
+    assert min(seen) >= before / 2
 
 
 def test_a_refusal_lowers_it_and_stops_the_climb_for_a_while() -> None:
-    limit = Limit(None, 0.0)
-    climb(limit, {8: 4.2}, until_s=400.0)
+    limit = limit_of()
+    drive(limit, up_to(16), 0.0, 1000.0)
     before = limit.value
-    limit.busy(400.0)
+    limit.busy(1000.0)
     after = limit.value
-    assert after < before
-    climb(limit, begin_s=400.0, until_s=400.0 + BUSY_FREEZE_S - 1)
-    assert limit.value == after
+    assert 1 <= after < before
+    assert set(drive(limit, up_to(16), 1000.0, 1000.0 + BUSY_FREEZE_S)) == {after}
+    assert max(drive(limit, up_to(16), 1000.0 + BUSY_FREEZE_S, 10_000.0)) >= before - 1
 
 
-def test_refusals_that_come_together_count_once() -> None:
-    limit = Limit(8, 0.0)
+def test_refusals_that_come_together_count_once_and_a_fixed_limit_is_whole_again_after_them() -> None:
+    limit = limit_of(8)
     for moment in range(10):
         limit.busy(float(moment))
     assert limit.value == 5
-    limit.busy(BUSY_FREEZE_S + 1)
-    assert limit.value == 3
+    limit.completed(1.0, BUSY_FREEZE_S - 1, saturated=True)
+    assert limit.value == 5
+    limit.completed(1.0, BUSY_FREEZE_S + 1, saturated=True)
+    assert limit.value == 8
 
 
-def test_a_host_that_was_away_begins_with_one_again() -> None:
-    limit = Limit(None, 0.0)
-    climb(limit, until_s=500.0)
-    assert limit.value > 1
-    limit.restart(500.0)
+def test_a_host_that_stays_busy_ends_with_one_slot() -> None:
+    limit = limit_of(8)
+    for refusal in range(10):
+        limit.busy(refusal * (BUSY_FREEZE_S + 1))
     assert limit.value == 1
-    climb(limit, begin_s=500.0, until_s=1000.0)
+
+
+def test_a_host_that_was_away_begins_with_one_again_and_a_fixed_limit_stays() -> None:
+    limit, fixed = limit_of(), limit_of(8)
+    drive(limit, linear, 0.0, 500.0)
+    assert limit.value > 1
+    for each in (limit, fixed):
+        each.restart(500.0)
+    assert (limit.value, fixed.value) == (1, 8)
+    drive(limit, linear, 500.0, 1000.0)
     assert limit.value > 1
 
 
@@ -90,7 +124,7 @@ steps = st.lists(
 )
 
 
-def drive(limit: Limit, happened: list[tuple[str, float | None, bool | None]]) -> list[int]:
+def live(limit: Limit, happened: list[tuple[str, float | None, bool | None]]) -> list[int]:
     now, seen = 0.0, [limit.value]
     for kind, amount, saturated in happened:
         if kind == "completed":
@@ -109,12 +143,12 @@ def drive(limit: Limit, happened: list[tuple[str, float | None, bool | None]]) -
 
 @given(steps)
 def test_a_climbed_limit_is_always_between_one_and_the_largest(happened: list[tuple[str, float, bool]]) -> None:
-    assert all(1 <= value <= MAX_LIMIT for value in drive(Limit(None, 0.0), happened))
+    assert all(1 <= value <= MAX_LIMIT for value in live(limit_of(), happened))
 
 
 @given(st.integers(1, 256), steps)
 def test_a_fixed_limit_is_never_changed_by_measuring(fixed: int, happened: list[tuple[str, float, bool]]) -> None:
-    assert set(drive(Limit(fixed, 0.0), [step for step in happened if step[0] != "busy"])) == {fixed}
+    assert set(live(limit_of(fixed), [step for step in happened if step[0] != "busy"])) == {fixed}
 
 
 @pytest.mark.parametrize(("read", "written", "at_least"), [(None, None, 1.0), (0, 0, 1.0), (100, 10, 180.0)])

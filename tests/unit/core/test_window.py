@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.core.task import Task, TaskKey
-from scorer.core.window import Window
+from scorer.core.window import CAPACITY, Window
 
 
 def task(row: int, chars: int = 10) -> Task:
@@ -55,3 +56,35 @@ def test_the_characters_are_those_of_the_waiting_tasks(steps: list[tuple[bool, i
             assert window.take(TaskKey("m", row, 0)).chars == held.pop(row)
     assert window.chars == sum(held.values())
     assert rows(window) == list(held)
+
+
+def test_it_grows_and_every_task_keeps_its_place() -> None:
+    window = Window()
+    count = 2 * CAPACITY + 10
+    for row in range(count):
+        window.add(task(row, chars=row))
+    places = window.taken()
+    assert rows(window) == list(range(count))
+    assert {window.at(int(place)).key.row for place in places} == set(range(count))
+    assert all(window.lengths[place] == window.at(int(place)).chars for place in places)
+
+
+def test_a_free_place_holds_nothing_and_has_infinite_weight() -> None:
+    window = Window()
+    window.add(task(1))
+    (place,) = window.taken()
+    window.take(TaskKey("m", 1, 0))
+    with pytest.raises(KeyError):
+        window.at(int(place))
+    assert np.isinf(window.weights()).all()
+
+
+def test_who_has_waited_longer_weighs_less_and_is_so_chosen_sooner() -> None:
+    window = Window()
+    window.add(task(0))
+    for row in range(1, 50):
+        window.add(task(row))
+        window.take(TaskKey("m", row, 0))
+    window.add(task(99))
+    weight = {window.at(int(place)).key.row: window.weights()[place] for place in window.taken()}
+    assert weight[0] < weight[99]

@@ -174,6 +174,6 @@ def test_the_context_that_the_server_really_has_is_what_a_cut_is_judged_by() -> 
 
 
 def test_every_branch_of_faults_becomes_an_outcome() -> None:
-    for fault in (Fault.__subclasses__()):
+    for fault in Fault.__subclasses__():
         made = fault(FaultKind.SERVER_ERROR, "x")
         assert isinstance(outcome_of(OneAnswer(raising(made)))[0], Failed), fault

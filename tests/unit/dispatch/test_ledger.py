@@ -1,7 +1,7 @@
 """The ledger between the real queue and publisher, on a virtual clock."""
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from entries import died, done, tried
 from virtual import EPOCH_S, virtual_seams, virtually
 
 from scorer.core.score import Field
+from scorer.core.task import TaskKey
 from scorer.dispatch.events import Event
 from scorer.dispatch.ledger import COMMIT_ENTRIES, MAX_ENTRIES, Ledger
 from scorer.errors import DiskFull, StoreError
@@ -51,13 +52,17 @@ async def at_work(folder: Path, patience_s: float = 100.0) -> AsyncIterator[Desk
         desk.queue.close()
 
 
+def published(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("results/*")}
+
+
 def test_a_single_entry_is_committed_within_a_quarter_of_a_second(tmp_path: Path) -> None:
     async def main() -> None:
         async with at_work(tmp_path) as desk:
             desk.ledger.add(done(1))
             await anyio.sleep(0.2)
             assert desk.queue.counts().done == 0
-            assert {key.row for key in desk.ledger.keys()} == {1}
+            assert desk.ledger.keys() == {TaskKey("m", 1, 0)}
             await anyio.sleep(0.1)
             assert desk.queue.counts().done == 1
             assert len(desk.ledger) == 0
@@ -82,7 +87,7 @@ def test_a_failed_try_does_not_end_its_task(tmp_path: Path) -> None:
         async with at_work(tmp_path) as desk:
             desk.ledger.add(tried(1))
             desk.ledger.add(died(2))
-            assert {key.row for key in desk.ledger.keys()} == {2}
+            assert desk.ledger.keys() == {TaskKey("m", 2, 0)}
             await anyio.sleep(1)
             assert desk.queue.pending("m", None, 2)[1].history[0].host == "p40"
             assert desk.queue.counts().dead == 1
@@ -111,9 +116,9 @@ def test_results_can_be_read_after_a_minute(tmp_path: Path) -> None:
         async with at_work(tmp_path) as desk:
             desk.ledger.add(dataclasses.replace(done(1), finished_at=EPOCH_S))
             await anyio.sleep(50)
-            assert not list(tmp_path.glob("results/part-*"))
+            assert published(tmp_path) == set()
             await anyio.sleep(15)
-            assert len(list(tmp_path.glob("results/part-*"))) == 1
+            assert published(tmp_path) == {"part-00000.parquet"}
 
     virtually(main)
 
@@ -125,7 +130,7 @@ def test_what_is_left_is_committed_and_published_at_the_end(tmp_path: Path) -> N
         desk.ledger.add(died(2))
         await desk.ledger.close()
         assert desk.queue.counts().done == 1
-        assert {path.name for path in tmp_path.glob("results/*")} == {"part-00000.parquet", "dead.parquet"}
+        assert published(tmp_path) == {"part-00000.parquet", "dead.parquet"}
         desk.queue.close()
 
     virtually(main)
@@ -190,3 +195,25 @@ def test_after_the_patience_a_full_disk_ends_the_run_and_a_short_shortage_does_n
     (error,) = raised.value.exceptions
     assert isinstance(error, StoreError)
     assert "scorer resume" in str(error)
+
+
+def test_what_comes_in_during_a_commit_is_in_the_next(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with at_work(tmp_path) as desk:
+            desk.ledger.on_commit = lambda batch: desk.committed.append(len(batch))
+            real = desk.ledger._seams.store
+
+            async def store(func: Callable[..., object], *args: object) -> object:
+                if func == desk.queue.commit and len(desk.ledger) == COMMIT_ENTRIES:
+                    desk.ledger.add(done(500))
+                return await real(func, *args)
+
+            desk.ledger._seams = dataclasses.replace(desk.ledger._seams, store=store)  # type: ignore[arg-type]
+            for row in range(COMMIT_ENTRIES):
+                desk.ledger.add(done(row))
+            await anyio.sleep(0.01)
+            assert desk.committed == [COMMIT_ENTRIES]
+            await anyio.sleep(0.3)
+            assert desk.committed == [COMMIT_ENTRIES, 1]
+
+    virtually(main)

@@ -140,7 +140,10 @@ def test_another_reason_for_being_away_is_news() -> None:
         await anyio.sleep(30)
         stage.host.mood = UnclearFault(FaultKind.SERVER_ERROR, "HTTP 500")
         await anyio.sleep(60)
-        assert [event.text for event in stage.events] == ["a is away: connection refused", "a is away: server_error: HTTP 500"]
+        assert [event.text for event in stage.events] == [
+            "a is away: connection refused",
+            "a is away: server_error: HTTP 500",
+        ]
 
     staged(play, Moody(mood=GONE))
 

@@ -7,11 +7,11 @@ import pytest
 from virtual import virtually
 
 from scorer.config import HostConfig
+from scorer.core.task import Reply
 from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms
 from scorer.dispatch.rollcall import Answers, admit, call, common_model, configs_of
 from scorer.errors import FaultKind, HostFault, HostUnusable, UsageError
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
-from scorer.core.task import Reply
 
 A, B = "ab" * 32, "cd" * 32
 
@@ -50,10 +50,14 @@ def info(*models: str, digest: str | None = A, remote: bool = False) -> HostInfo
     return HostInfo("0.32.0", tuple(ModelInfo(name, digest, remote) for name in models))
 
 
-def life(name: str, answer: HostInfo | Exception = info("m:7b"), **changes: object) -> Life:
+def life(name: str, answer: HostInfo | Exception | None = None, **changes: object) -> Life:
     how = {key: changes.pop(key) for key in ("after_s", "failures") if key in changes}
     config = HostConfig(name=name, url=f"http://{name}.test:1", **changes)  # type: ignore[arg-type]
-    return Life(config, Answering(name, answer, **how))  # type: ignore[arg-type]
+
+    async def made() -> Life:
+        return Life(config, Answering(name, answer or info("m:7b"), **how))  # type: ignore[arg-type]
+
+    return virtually(made)  # it holds things of an event loop, which the roll call does not use
 
 
 def terms(*models: str, digests: dict[str, str] | None = None, allow_mixed: bool = False) -> Terms:

@@ -1,0 +1,82 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from simulation.world import SimHost, World
+
+from scorer.errors import UsageError
+from scorer.jobs.folder import locked
+from scorer.jobs.look import all_jobs, named_or_latest, status
+from scorer.jobs.spec import FILE
+from scorer.show import jobs_table, report, summary
+
+
+def test_a_finished_job_is_told_with_everything_that_happened(world: World) -> None:
+    world.run()
+    found = status(world.job)
+    assert (found.counts.done, found.counts.dead, found.counts.pending) == (18, 2, 0)
+    assert found.state == "finished, some rows dead"
+    assert {host.host: host.rows for host in found.hosts} == {k: v for k, v in world.shares().items() if v}
+    assert sum(sum(counts.values()) for counts in found.scores.values()) == 18
+    assert [(kind.kind, kind.count, kind.example.row) for kind in found.dead] == [("empty_prompt", 2, 0)]
+    assert (found.rows_per_s, found.eta_s) == (0.0, None)
+    text = report(found)
+    assert "sim: finished, some rows dead, 100.0%" in text
+    assert "18 done, 2 dead, 0 to do; all rows" in text
+    assert "empty_prompt: 2, such as row 0: empty_prompt: nothing in column text" in text
+    assert f"scorer retry sim --runs-dir {world.job.parent}" in summary(found, interrupted=False)
+
+
+def test_the_status_is_plain_json(world: World) -> None:
+    world.run()
+    found = json.loads(json.dumps(status(world.job).as_json()))
+    assert (found["total"], found["done"], found["dead"]) == (20, 18, 2)
+    assert sum(found["scores"].values()) == 18
+    assert found["dead_by_kind"]["empty_prompt"]["rows"] == 2
+    assert sum(host["rows"] for host in found["hosts"].values()) == 18
+    assert all(sum(host["scores"].values()) == host["rows"] for host in found["hosts"].values())
+
+
+def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interrupted: World) -> None:
+    found = status(interrupted.job)
+    assert found.state == "interrupted"
+    assert "go on with: scorer resume sim" in summary(found, interrupted=True)
+    with locked(interrupted.job):
+        running = status(interrupted.job, found.last_activity)
+        assert running.state == "running"
+        assert running.rows_per_s > 0
+        assert running.eta_s == pytest.approx(running.counts.pending / running.rows_per_s)
+        assert "left" in report(running)
+        late = status(interrupted.job, time.time())
+        assert (late.rows_per_s, late.eta_s) == (0.0, None)
+
+
+def test_a_pilot_tells_what_the_whole_would_take(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=1000)
+    world.run(limit=50)
+    found = status(world.job)
+    assert found.state == "finished"
+    assert "all 1,000 rows would take about" in summary(found, interrupted=False)
+    with locked(world.job):
+        assert "all 1,000 rows would take about" in report(status(world.job))
+
+
+def test_the_latest_job_is_meant_when_none_is_named(world: World) -> None:
+    runs = world.job.parent
+    with pytest.raises(UsageError, match="no jobs in"):
+        named_or_latest(runs, None)
+    world.run()
+    assert named_or_latest(runs, None) == named_or_latest(runs, "sim") == world.job
+
+
+def test_a_job_that_cannot_be_read_does_not_hide_the_others(world: World) -> None:
+    world.run()
+    for name, content in (("broken", b"name ="), ("unstarted", (world.job / FILE).read_bytes())):
+        (world.job.parent / name).mkdir()
+        (world.job.parent / name / FILE).write_bytes(content)
+    found, unreadable = all_jobs(world.job.parent)
+    assert [one.folder.name for one in found] == ["sim"]
+    assert sorted(line.split(":")[0] for line in unreadable) == ["broken", "unstarted"]
+    assert "sim  finished, some rows dead  100.0%" in jobs_table(found)
+    assert jobs_table([]) == ""

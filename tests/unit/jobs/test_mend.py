@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+from invariants import check_invariants, read_results
+from simulation.world import Faults, SimHost, World
+
+from scorer.errors import UsageError
+from scorer.jobs.folder import locked
+from scorer.jobs.mend import retry, verify
+from scorer.jobs.spec import read_spec
+
+
+def cut_world(folder: Path) -> World:
+    """Every answer is cut, and one row is empty."""
+    world = World(folder, [SimHost("a", 0.1, faults=Faults(cut=1.0))], texts=["one", "two", ""])
+    world.run()
+    return world
+
+
+def test_dead_rows_get_another_chance_with_more_room(tmp_path: Path) -> None:
+    world = cut_world(tmp_path)
+    assert retry(world.job, kind="cut_output", num_ctx=None, num_predict=500) == 2
+    assert [row["row"] for row in read_results(world.job)] == [2], "a row that is tried again is still shown as dead"
+    world.hosts[0].faults = Faults()
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (2, 1)
+    assert world.hosts[0].asked[-1].body["options"]["num_predict"] == 500  # type: ignore[index]
+    rows = check_invariants(world.job, expected=3)
+    assert [row["attempts"] for row in rows] == [4, 4, 0], "the tries before are still counted"
+
+
+def test_all_kinds_are_revived_when_none_is_named(tmp_path: Path) -> None:
+    world = cut_world(tmp_path)
+    assert retry(world.job, kind=None, num_ctx=1024, num_predict=None) == 3
+    assert "num_ctx = 1024" in read_spec(world.job).template.text
+    world.hosts[0].faults = Faults()
+    assert world.run().counts.done == 2
+    assert world.hosts[0].asked[-1].body["options"]["num_ctx"] == 1024  # type: ignore[index]
+    check_invariants(world.job, expected=3)
+
+
+def test_a_kind_of_which_there_are_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    world = cut_world(tmp_path)
+    with pytest.raises(UsageError, match=r"it has: cut_output \(2\), empty_prompt \(1\)"):
+        retry(world.job, kind="deadline", num_ctx=None, num_predict=None)
+    check_invariants(world.job, expected=3)
+
+
+def test_impossible_options_change_nothing(tmp_path: Path) -> None:
+    world = cut_world(tmp_path)
+    before = read_spec(world.job)
+    with pytest.raises(UsageError, match="num_predict"):
+        retry(world.job, kind=None, num_ctx=None, num_predict=0)
+    assert read_spec(world.job) == before
+    check_invariants(world.job, expected=3)
+
+
+def test_a_job_without_dead_rows_has_nothing_to_retry(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=3)
+    world.run()
+    with pytest.raises(UsageError, match="has no dead rows"):
+        retry(world.job, kind=None, num_ctx=None, num_predict=None)
+
+
+def test_a_running_job_is_neither_repaired_nor_retried(tmp_path: Path) -> None:
+    world = cut_world(tmp_path)
+    with locked(world.job):
+        with pytest.raises(UsageError, match="in use"):
+            verify(world.job)
+        with pytest.raises(UsageError, match="in use"):
+            retry(world.job, kind=None, num_ctx=None, num_predict=None)
+
+
+def test_a_part_that_was_lost_is_made_again_from_the_database(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
+    world.run()
+    rows = read_results(world.job)
+    part = world.job / "results" / "part-00000.parquet"
+    part.unlink()
+    (finding,) = verify(world.job)
+    assert finding.repaired
+    assert "part-00000" in finding.problem
+    assert read_results(world.job) == rows
+    assert verify(world.job) == []

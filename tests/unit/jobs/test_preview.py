@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+from simulation.world import SimHost, World
+
+from scorer.errors import UsageError
+from scorer.jobs.preview import preview
+from scorer.show import preview_text
+
+
+def test_a_preview_is_exactly_what_is_sent(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], texts=["<|im_start|>one", "two"])
+    found = preview(str(tmp_path / "rows.parquet"), str(tmp_path / "sim.toml"), 0, {})
+    world.run(limit=1)
+    (asked,) = world.hosts[0].asked
+    messages = asked.body["messages"]
+    assert [m["content"] for m in messages] == [found["system"], found["user"]]  # type: ignore[attr-defined]
+    assert asked.body["format"] == found["schema"]
+    assert found["options"].items() <= asked.body["options"].items()  # type: ignore[attr-defined]
+    assert found["control_tokens_neutralised"] == 1
+    text = preview_text(found)
+    assert str(found["user"]) in text
+    assert "1 chat control tokens in the row were made harmless" in text
+
+
+def test_rows_that_are_empty_or_too_long_are_said_to_be(tmp_path: Path) -> None:
+    World(tmp_path, [], texts=["", "word " * 5000])
+    places = str(tmp_path / "rows.parquet"), str(tmp_path / "sim.toml")
+    assert "this row is empty" in preview_text(preview(*places, 0, {"text": "text"}))
+    assert "will probably not fit" in preview_text(preview(*places, 1, {}))
+
+
+def test_a_row_beyond_the_end_is_refused_with_the_last(tmp_path: Path) -> None:
+    World(tmp_path, [], texts=["one", "two"])
+    with pytest.raises(UsageError, match=r"--row 2: .* has 2 rows, the last is 1"):
+        preview(str(tmp_path / "rows.parquet"), str(tmp_path / "sim.toml"), 2, {})
