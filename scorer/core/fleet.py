@@ -42,6 +42,7 @@ MAX_COPIES = 2
 LOCAL_WINDOW_S = 10.0
 LOCAL_BACKOFF_S = 5.0
 ENDGAME_LOOK_S = 0.05
+FEW_HOSTS = 64
 # no tokeniser we know packs more characters of text than this into a token, on average over a whole prompt
 MAX_CHARS_PER_TOKEN = 16
 
@@ -89,6 +90,11 @@ class Fleet:
         self._extra = 0
         self._window = Window()
         self._away_at = float("-inf")
+        self._look: endgame.Look | None = None
+        self._singles: list[TaskKey] = []
+        self._limits: dict[str, int] = {}
+        self._slots = 0
+        self._pausing: set[str] = set()
 
     # -- who takes part -----------------------------------------------------------------------------------------
 
@@ -102,7 +108,7 @@ class Fleet:
         host = self._hosts.get(member.name)
         if host is None or host.member != member:
             running = host.running if host else {}
-            host = HostState(member, Breaker(self._rng), Limit(member.slots, now), running=running)
+            host = HostState(member, Breaker(self._rng), Limit(member.slots, now, self._rng), running=running)
             self._hosts[member.name] = host
         elif host.breaker.state is not BreakerState.CLOSED:
             host.breaker.half_open()
@@ -144,17 +150,39 @@ class Fleet:
         """Take the best waiting row for a free slot of the host out of the window; None if it gets none now."""
         host = self._hosts.get(name)
         self._window = window
-        if host is None or host.free(now) <= 0:
+        if host is None or host.free(now) <= 0 or self._rests(name, window, now):
             return None
+        slot = None
         if len(window):
             task = self._choose(host, window, now)
-            return self._start(host, window.take(task.key), now) if task else None
-        return self._second_copy(host, now) if window.last else None
+            slot = self._start(host, window.take(task.key), now) if task else None
+        elif window.last:
+            slot = self._second_copy(host, now)
+        if slot is None and self._look is not None:
+            self._look.resting.add(name)
+        return slot
+
+    def _rests(self, name: str, window: Window, now: float) -> bool:
+        """Whether the host got nothing a moment ago, since when nothing has changed that matters."""
+        look = self._recent_look(now, waiting=len(window) > 0)
+        return look is not None and name in look.resting
+
+    def _recent_look(self, now: float, *, waiting: bool) -> endgame.Look | None:
+        """Return the last look at the fleet if it is still true enough."""
+        look = self._look
+        fits = look is not None and bool(look.places.size) == waiting and now < look.at + ENDGAME_LOOK_S
+        return look if fits else None
+
+    def _changed(self, *, much: bool = False) -> None:
+        """Look anew at the last rows after a change; among many hosts one row more or less changes little."""
+        if much or len(self._hosts) <= FEW_HOSTS:
+            self._look = None
 
     def release(self, slot: Slot, outcome: Outcome, now: float) -> Settled:
         """Free the slot and say what becomes of its row; the host's health, limit and pace learn from the outcome."""
         host = self._hosts[slot.host]
         saturated = host.free(now) <= 0
+        self._changed(much=isinstance(outcome, Failed))
         flight = self._land(slot)
         if isinstance(outcome, Scored):
             self._learn(host, slot, outcome, now, saturated=saturated)
@@ -163,6 +191,7 @@ class Fleet:
             self._flights.pop(slot.task.key, None)
             return Settled(flight.task, done=True, losers=tuple(flight.copies))
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
+        self._pausing.add(slot.host)
         self._tell_market(host)
         if flight is None:
             return replace(settled, aside=True, dead=None)
@@ -177,6 +206,7 @@ class Fleet:
         Return the row if it must wait again; None if another copy of it runs or has won.
         """
         flight = self._land(slot)
+        self._changed()
         if flight is None:
             return None
         flight.task = replace(flight.task, tries=flight.task.tries + 1)
@@ -184,7 +214,9 @@ class Fleet:
 
     def due(self, now: float) -> float | None:
         """Return when a slot may come free, or a copy pay, by itself; None if only outcomes can change anything."""
-        times = [t for host in self._hosts.values() for t in (*host.held_until, host.paused_until) if t > now]
+        pauses = [(name, t) for name in self._pausing for t in self._hosts[name].pauses() if t > now]
+        self._pausing = {name for name, _ in pauses}
+        times = [t for _, t in pauses]
         if self._window.last and self._flights:
             fastest = min((host.pace.typical_s or np.inf for host in self._hosts.values() if host.usable), default=1.0)
             times.append(now + max(fastest / 2, ENDGAME_LOOK_S))
@@ -235,7 +267,7 @@ class Fleet:
 
     def slots(self) -> int:
         """Count the slots of all hosts that are up."""
-        return sum(host.limit.value for host in self._hosts.values() if host.up)
+        return self._slots
 
     def away(self, now: float) -> None:
         """Note that this machine or its network was away: requests sent before blame nobody when they end badly."""
@@ -291,62 +323,84 @@ class Fleet:
 
     def _gated(self, host: HostState, window: Window, places: Places, scores: Floats, now: float) -> Floats:
         """Shut out the rows that the gate for the last rows does not let this host take."""
-        names, prices, times = self._market.times_of_all(window, places)
-        if host.member.name not in names or len(names) < 2:
+        look = self._look_at_waiting(window, places, now)
+        own = look.hosts.get(host.member.name)
+        if own is None or len(look.hosts) < 2:
             return scores
-        for i, place in enumerate(places):
-            task = window.at(int(place))
-            if task.history:
-                barred = [self._cost(self._hosts[name], task) == np.inf for name in names]
-                times[barred, i] = np.inf
-        slots = np.array([self._hosts[name].limit.value for name in names], float)
-        busy = self._busy(names, now)
-        own = names.index(host.member.name)
-        allowed = endgame.admitted(own, times, busy, endgame.level_s(times, prices, slots, busy))
+        allowed = look.admitted(own)
         if not self._flights:
             # nothing runs, so waiting for somebody better would be waiting for ever
-            allowed |= (times.argmin(axis=0) == own) & np.isfinite(times[own])
-        return np.where(allowed, scores, np.inf)
+            allowed |= look.fastest(own)
+        open_to = np.zeros(int(places.max()) + 1, dtype=bool)
+        open_to[look.places[allowed & (look.places < len(open_to))]] = True
+        return np.where(open_to[places], scores, np.inf)
+
+    def _look_at_waiting(self, window: Window, places: Places, now: float) -> endgame.Look:
+        """Compare all hosts for all of the last rows, unless that was done a moment ago."""
+        look = self._recent_look(now, waiting=True)
+        if look is not None:
+            return look
+        names, prices = self._market.priced()
+        tasks = [window.at(int(place)) for place in places]
+        times = self._market.times_of(names, [(task.key.model, task.chars) for task in tasks])
+        for i, task in enumerate(tasks):
+            if task.history:
+                times[[self._cost(self._hosts[name], task) == np.inf for name in names], i] = np.inf
+        slots = np.array([self._hosts[name].limit.value for name in names], float)
+        busy = self._busy(names, now)
+        soonest = endgame.Soonest(busy.free_in_s[:, None] + times)
+        level_s = endgame.level_s(times, prices, slots, busy)
+        self._look = endgame.Look(now, _indices(names), times, soonest, level_s, places)
+        return self._look
 
     def _busy(self, names: list[str], now: float) -> endgame.Busy:
-        free_in_s, work_s = np.zeros(len(names)), np.zeros(len(names))
-        for i, name in enumerate(names):
-            host = self._hosts[name]
-            residuals = [self._residual_s(slot, now) for slot in host.running.values()]
-            work_s[i] = sum(residuals)
-            free_in_s[i] = 0.0 if host.free(now) > 0 else min(residuals, default=0.0)
+        running = [(i, slot) for i, name in enumerate(names) for slot in self._hosts[name].running.values()]
+        at = np.array([i for i, _ in running], dtype=np.intp)
+        residuals_s = self._residuals_s([slot for _, slot in running], now)
+        work_s: Floats = np.bincount(at, residuals_s, len(names)).astype(float)
+        free_in_s = np.full(len(names), np.inf)
+        np.minimum.at(free_in_s, at, residuals_s)
+        free = [not self._hosts[name].running or self._hosts[name].free(now) > 0 for name in names]
+        free_in_s[free] = 0.0
         return endgame.Busy(free_in_s, work_s)
 
-    def _residual_s(self, slot: Slot, now: float) -> float:
-        return self._overruns.residual_s(slot.expected_s, now - slot.started)
+    def _residuals_s(self, slots: list[Slot], now: float) -> Floats:
+        expected_s = np.array([slot.expected_s for slot in slots], float)
+        return self._overruns.residuals_s(expected_s, now - np.array([slot.started for slot in slots], float))
 
     def _second_copy(self, host: HostState, now: float) -> Slot | None:
         """Start a second copy of the running row that would otherwise end last, if that pays."""
-        name = host.member.name
-        if not self._market.knows(name) or self._extra >= endgame.most_extra(self.slots()):
+        if not self._market.knows(host.member.name) or self._extra >= endgame.most_extra(self.slots()):
             return None
-        singles = [flight for flight in self._flights.values() if len(flight.copies) < MAX_COPIES]
-        residuals = sorted(((self._residual_s(f.copies[0], now), i) for i, f in enumerate(singles)), reverse=True)
-        names = [n for n, other in self._hosts.items() if n != name and other.usable and self._market.knows(n)]
-        busy = self._busy(names, now)
-        for residual_s, i in residuals:
-            task, running = singles[i].task, singles[i].copies[0]
-            own_s = self._time_s(name, task)
-            if (
-                running.host == name
-                or own_s is None
-                or self._cost(host, task) > 1
-                or not self._can_take(host.member, task)
-            ):
+        look = self._look_at_running(now)
+        if host.member.name not in look.hosts:
+            return None
+        for i in look.worth_a_copy(look.hosts[host.member.name]):
+            flight = self._flights.get(self._singles[i])
+            if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == host.member.name:
                 continue
-            sooner = [
-                free_in_s + time_s
-                for other, free_in_s in zip(names, busy.free_in_s, strict=True)
-                if other != running.host and (time_s := self._time_s(other, task)) is not None
-            ]
-            if endgame.worth_a_copy(residual_s, own_s, sooner):
-                return self._start(host, task, now, extra=True)
+            if self._can_take(host.member, flight.task) and self._cost(host, flight.task) == 1.0:
+                return self._start(host, flight.task, now, extra=True)
         return None
+
+    def _look_at_running(self, now: float) -> endgame.Look:
+        """Compare all hosts for all rows of which one copy runs, unless that was done a moment ago."""
+        look = self._recent_look(now, waiting=False)
+        if look is not None:
+            return look
+        names, _ = self._market.priced()
+        hosts = _indices(names)
+        singles = {key: flight.copies[0] for key, flight in self._flights.items() if len(flight.copies) < MAX_COPIES}
+        times = self._market.times_of(names, [(key.model, slot.task.chars) for key, slot in singles.items()])
+        ends = self._busy(names, now).free_in_s[:, None] + times
+        for i, slot in enumerate(singles.values()):
+            if slot.host in hosts:
+                ends[hosts[slot.host], i] = np.inf
+        self._singles = list(singles)
+        residuals_s = self._residuals_s(list(singles.values()), now)
+        soonest = endgame.Soonest(ends)
+        self._look = endgame.Look(now, hosts, times, soonest, residuals_s=residuals_s)
+        return self._look
 
     # -- the rules --------------------------------------------------------------------------------------------------
 
@@ -358,6 +412,7 @@ class Fleet:
         slot = Slot(self._numbers, host.member.name, task, now, deadline_s, expected_s, extra)
         host.running[slot.number] = slot
         self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
+        self._changed()
         self._extra += extra
         return slot
 
@@ -402,6 +457,9 @@ class Fleet:
 
     def _tell_market(self, host: HostState) -> None:
         name = host.member.name
+        limit = host.limit.value if host.up else 0
+        self._slots += limit - self._limits.get(name, 0)
+        self._limits[name] = limit
         self._market.set_slots(name, host.limit.value)
         self._market.set_present(name, present=host.usable)
 
@@ -481,3 +539,7 @@ class Fleet:
             self.away(now)
             for host in recent:
                 host.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)
+
+
+def _indices(names: list[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}

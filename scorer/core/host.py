@@ -98,6 +98,10 @@ class HostState:
             self.held_until = [t for t in self.held_until if t > now]
         return limit - len(self.running) - len(self.held_until)
 
+    def pauses(self) -> list[float]:
+        """Return the times until which slots rest after failures."""
+        return [*self.held_until, self.paused_until]
+
     def succeeded(self, now: float, chars: int, duration_s: float) -> None:
         """Note a valid score."""
         self.breaker.success(now)

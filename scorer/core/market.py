@@ -7,6 +7,8 @@ waiting rows for a host (`scores`). Rules that have to do with one row's history
 Invariant: a host that has not replied, or may not take rows now, has no price and influences no choice.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -182,7 +184,9 @@ class Market:
     def _times(self, hosts: Places, window: Window, places: Places) -> Floats:
         """Return t(h, i) in seconds, hosts x places; infinite where a host cannot take the row."""
         columns = np.array([self._model(name) for name in window.model_names], dtype=np.intp)
-        models, lengths = columns[window.models[places]], window.lengths[places]
+        return self._times_for(hosts, columns[window.models[places]], window.lengths[places])
+
+    def _times_for(self, hosts: Places, models: Places, lengths: Floats) -> Floats:
         rows = np.ix_(hosts, models)
         times: Floats = self._fixed_s[rows] + self._per_char_s[rows] * lengths
         times[lengths > self._largest_chars[rows]] = np.inf
@@ -236,11 +240,17 @@ class Market:
         costs = self._prices[hosts, None] * self._times(hosts, window, sample)
         return hosts[np.unique(np.argpartition(costs, 1, axis=0)[:2])]
 
-    def times_of_all(self, window: Window, places: Places) -> tuple[list[str], Floats, Floats]:
-        """Return the hosts that have a price, these prices, and the times of the rows at these places."""
+    def priced(self) -> tuple[list[str], Floats]:
+        """Return the hosts that have a price, and these prices."""
         hosts = np.flatnonzero(self._present & (self._replies > 0))
         names = list(self._index)
-        return [names[h] for h in hosts], self._prices[hosts], self._times(hosts, window, places)
+        return [names[host] for host in hosts], self._prices[hosts]
+
+    def times_of(self, names: Sequence[str], rows: Sequence[tuple[str, int]]) -> Floats:
+        """Return the seconds of rows, given as model and characters: hosts x rows, infinite where one cannot."""
+        hosts = np.array([self._index[name] for name in names], dtype=np.intp)
+        models = np.array([self._model(model) for model, _ in rows], dtype=np.intp)
+        return self._times_for(hosts, models, np.array([chars for _, chars in rows], float))
 
     # -- room ---------------------------------------------------------------------------------------------------------
 

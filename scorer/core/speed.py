@@ -96,6 +96,7 @@ class Overruns:
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=RECENT)
         self._sorted: Floats = np.empty(0)
+        self._sums: Floats = np.zeros(1)
         self._stale = 0
 
     def learn(self, expected_s: float, actual_s: float) -> None:
@@ -104,17 +105,23 @@ class Overruns:
             self._last.append(actual_s / expected_s)
             self._stale += 1
 
-    def residual_s(self, expected_s: float, elapsed_s: float) -> float:
-        """Return the mean time left of a row, E[actual | actual > elapsed] - elapsed.
+    def residuals_s(self, expected_s: Floats, elapsed_s: Floats) -> Floats:
+        """Return the mean time left of each row, E[actual | actual > elapsed] - elapsed.
 
-        A row that takes longer than any of the last 500 did is expected to take as long again.
+        A row that takes longer than any of the last 500 did is expected to take as long again, and so is one of which
+        nothing was expected (0).
         """
-        if expected_s <= 0:
-            return elapsed_s
-        if self._stale >= RESORT_EVERY or self._sorted.size == 0:
+        self._sort()
+        known = expected_s > 0
+        at = elapsed_s / np.where(known, expected_s, 1.0)
+        begin = np.searchsorted(self._sorted, at, side="right")
+        longer = self._sorted.size - begin
+        mean = self._sums[begin] / np.maximum(longer, 1)
+        beyond = np.where(known, np.maximum(expected_s - elapsed_s, elapsed_s), elapsed_s)
+        residuals: Floats = np.where(known & (longer > 0), expected_s * (mean - at), beyond)
+        return residuals
+
+    def _sort(self) -> None:
+        if self._stale >= RESORT_EVERY or (self._stale and not self._sorted.size):
             self._sorted, self._stale = np.sort(np.fromiter(self._last, float)), 0
-        at = elapsed_s / expected_s
-        longer = self._sorted[np.searchsorted(self._sorted, at, side="right") :]
-        if longer.size:
-            return expected_s * (float(longer.mean()) - at)
-        return max(expected_s - elapsed_s, elapsed_s)
+            self._sums = np.append(np.cumsum(self._sorted[::-1])[::-1], 0.0)

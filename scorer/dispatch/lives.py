@@ -187,7 +187,15 @@ class Lives:
                 self._resting.add(name)
             elif name in self._resting:
                 self._resting.remove(name)
+                if life.config.hours is not None:
+                    # it may have let go of the model meanwhile: it is warmed up before it gets rows
+                    self._fleet.leave(name)
+                    life.change.set()
                 self.on_join(name)
+
+    def waits_for_hours(self) -> bool:
+        """Whether a host that is well rests only because of its hours: then it is known when work goes on."""
+        return any(self.by_name[name].state is LifeState.UP for name in self._resting if name in self.by_name)
 
     # -- the life itself ------------------------------------------------------------------------------------------
 

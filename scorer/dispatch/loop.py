@@ -407,6 +407,10 @@ class Dispatcher:
         now = anyio.current_time()
         if self._stopping:
             return
+        if self._lives.waits_for_hours():
+            # it is known when they come back
+            self._hopeless_since = None
+            return
         if self._fleet.can_go_on(self._window) or (self._fleet.any_usable() and self._reading()):
             self._hopeless_since = None
             return

@@ -264,6 +264,15 @@ def test_a_host_outside_its_hours_takes_nothing(tmp_path: Path) -> None:
     assert world.shares() == {"day": 0, "night": 100}
 
 
+def test_a_run_waits_for_the_hours_of_its_only_host_however_long_the_night(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("day", 0.5)], rows=20, patience_s=600.0)
+    world.keys["day"] = 'hours = "23:30-22:00"\n'
+    assert world.run().counts.done == 20
+    assert world.virtual_s > 3600
+    assert world.hosts[0].loads == 1
+    check_invariants(world.job, expected=20)
+
+
 def test_a_resting_host_whose_hours_are_taken_out_of_the_file_wakes_up(tmp_path: Path) -> None:
     hosts = [SimHost("good", 1.0), SimHost("resting", 0.5)]
     world = World(tmp_path, hosts, rows=300)

@@ -1,22 +1,25 @@
+import math
+import random
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.limit import BUSY_FREEZE_S, MAX_LIMIT, Limit, work
+from scorer.core.limit import BUSY_FREEZE_S, KEPT_REST_S, MAX_LIMIT, REST_S, Limit, work
 
 Curve = Callable[[int], float]
 
 
-def limit_of(fixed: int | None = None) -> Limit:
-    return Limit(fixed, 0.0)
+def limit_of(fixed: int | None = None, seed: int = 0) -> Limit:
+    return Limit(fixed, 0.0, random.Random(seed))
 
 
-def drive(limit: Limit, rate: Curve, begin_s: float, end_s: float) -> list[int]:
+def drive(limit: Limit, rate: Curve, begin_s: float, end_s: float, noise: float = 0.0) -> list[int]:
     """Complete rows with all slots taken at the rate (rows a second) that the present limit gives."""
+    rng = random.Random(f"{begin_s}")
     now, seen = begin_s, []
-    while (now := now + 1 / rate(limit.value)) < end_s:
+    while (now := now + math.exp(rng.gauss(0.0, noise)) / rate(limit.value)) < end_s:
         limit.completed(1.0, now, saturated=True)
         seen.append(limit.value)
     return seen
@@ -34,21 +37,77 @@ def test_it_begins_with_one() -> None:
     assert limit_of().value == 1
 
 
+def thrashing(slots: int) -> float:
+    return (1.0, 1.5, 1.7, 1.5, 1.2, 1.0, 0.9, 0.8)[min(slots, 8) - 1]
+
+
 def test_it_climbs_while_more_slots_bring_more_and_stays_near_where_they_no_longer_do() -> None:
+    seen = drive(limit_of(), up_to(4), 0.0, 20_000.0)
+    assert max(seen) <= 16
+    assert all(3 <= value <= 5 for value in seen[len(seen) // 2 :])
+
+
+def test_doubling_takes_a_few_rows_each_while_it_brings_much() -> None:
     limit = limit_of()
-    seen = drive(limit, up_to(4), 0.0, 20_000.0)
-    assert max(seen) <= 8
-    assert all(3 <= value <= 5 or value == 8 for value in seen[len(seen) // 2 :])
+    drive(limit, up_to(16), 0.0, 75.0)
+    assert limit.value >= 16
 
 
-def test_a_host_that_serves_one_at_a_time_keeps_one_or_two_slots() -> None:
+def test_a_slow_host_doubles_after_few_rows_too() -> None:
+    seen = drive(limit_of(), lambda slots: slots / 40.0, 0.0, 300.0)
+    assert max(seen) >= 2
+
+
+@pytest.mark.parametrize(("rate", "best"), [(up_to(1), 1), (up_to(4), 4), (up_to(16), 16), (thrashing, 3)])
+def test_rows_that_take_unequally_long_do_not_lead_it_far_astray(rate: Curve, best: int) -> None:
+    for seed in range(3):
+        seen = drive(limit_of(seed=seed), rate, float(seed), 20_000.0, noise=0.4)
+        late = seen[len(seen) // 4 :]
+        assert sum(map(rate, late)) / len(late) >= 0.92 * rate(best)
+        assert sum(value > 2 * best for value in late) < 0.25 * len(late)
+
+
+def test_one_doubling_without_gain_does_not_end_the_climb() -> None:
+    seen = drive(limit_of(), lambda slots: 1.0 if slots < 4 else slots / 2, 0.0, 300.0)
+    assert max(seen) >= 16
+
+
+def test_a_host_that_serves_one_at_a_time_keeps_one_slot() -> None:
     seen = drive(limit_of(), up_to(1), 0.0, 20_000.0)
-    assert max(seen) <= 2
+    assert max(seen) <= 4
+    assert all(value <= 2 for value in seen[200:])
+
+
+def test_a_fall_ends_the_climb_after_a_few_rows() -> None:
+    seen = drive(limit_of(), lambda slots: 4.0 if slots == 1 else 0.4, 0.0, 2000.0)
+    assert max(seen) == 2
+    assert seen.count(2) < 50
+
+
+def test_after_a_fruitless_look_up_and_down_it_rests() -> None:
+    seen = drive(limit_of(), up_to(16), 0.0, 20_000.0)
+    settled = seen[len(seen) // 2 :]
+    assert settled.count(16) > 0.6 * len(settled)
+    assert {12, 20} <= set(settled)
+
+
+def test_a_kept_step_is_followed_by_another_soon() -> None:
+    limit = limit_of()
+    drive(limit, up_to(4), 0.0, 2000.0)
+    drive(limit, up_to(64), 2000.0, 2000.0 + 2 * REST_S + 6 * (KEPT_REST_S + 150.0))
+    assert limit.value >= 10
+
+
+def test_two_limits_do_not_probe_in_step() -> None:
+    assert drive(limit_of(seed=1), up_to(4), 0.0, 5000.0) != drive(limit_of(seed=2), up_to(4), 0.0, 5000.0)
 
 
 def test_it_never_passes_the_largest_limit() -> None:
     limit = limit_of()
-    seen = drive(limit, linear, 0.0, 3000.0)
+    seen = drive(limit, linear, 0.0, 20_000.0 / MAX_LIMIT)
+    assert max(seen) == MAX_LIMIT
+    seen = drive(limit, linear, 100.0, 1000.0)
+    assert min(seen) >= 192
     assert max(seen) == MAX_LIMIT
 
 
@@ -65,12 +124,14 @@ def test_a_slow_host_is_climbed_too() -> None:
     assert limit.value > 1
 
 
-def test_a_slow_down_of_the_host_does_not_collapse_it() -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_a_slow_down_of_the_host_does_not_collapse_it(noise: float) -> None:
     limit = limit_of()
-    drive(limit, up_to(16), 0.0, 10_000.0)
+    drive(limit, up_to(16), 0.0, 10_000.0, noise)
     before = limit.value
-    seen = drive(limit, lambda slots: min(slots, 16) / 10, 10_000.0, 11_800.0)
+    seen = drive(limit, lambda slots: min(slots, 16) / 10, 10_000.0, 11_800.0, noise)
     assert min(seen) >= before / 2
+    assert limit.value <= 2 * before
 
 
 def test_a_refusal_lowers_it_and_stops_the_climb_for_a_while() -> None:
@@ -93,6 +154,14 @@ def test_refusals_that_come_together_count_once_and_a_fixed_limit_is_whole_again
     assert limit.value == 5
     limit.completed(1.0, BUSY_FREEZE_S + 1, saturated=True)
     assert limit.value == 8
+
+
+def test_a_refusal_at_one_slot_does_not_end_the_climb() -> None:
+    limit = limit_of()
+    limit.busy(0.0)
+    assert set(drive(limit, up_to(16), 0.0, BUSY_FREEZE_S)) == {1}
+    drive(limit, up_to(16), BUSY_FREEZE_S, BUSY_FREEZE_S + 75.0)
+    assert limit.value >= 16
 
 
 def test_a_host_that_stays_busy_ends_with_one_slot() -> None:

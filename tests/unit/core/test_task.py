@@ -78,6 +78,7 @@ def test_no_number_of_charges_of_one_host_kills_while_another_could_take_the_row
 def test_unclear_faults_count_once_two_hosts_gave_one() -> None:
     assert fate(unclear("a"), unclear("a"), unclear("a"), bad("a")) is None
     assert fate(unclear("a"), bad("b"), bad("b")) is None
+    assert fate(unclear("a"), unclear("a"), bad("b")) is None
     assert fate(unclear("a"), unclear("b"), bad("b")) is not None
 
 
