@@ -79,9 +79,7 @@ class Fault(ScorerError):
 class HostFault(Fault):
     """The host is to blame. `retry_after_s` is the server's own wish (Retry-After), if it had one."""
 
-    def __init__(
-        self, kind: FaultKind, message: str, *, sent: bool = True, retry_after_s: float | None = None
-    ) -> None:
+    def __init__(self, kind: FaultKind, message: str, *, sent: bool = True, retry_after_s: float | None = None) -> None:
         super().__init__(kind, message, sent=sent)
         self.retry_after_s = retry_after_s
 

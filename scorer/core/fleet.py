@@ -88,9 +88,11 @@ class Fleet:
         self._flights: dict[TaskKey, _Flight] = {}
         self._numbers = 0
         self._extra = 0
+        self._replies = 0
         self._window = Window()
         self._away_at = float("-inf")
         self._look: endgame.Look | None = None
+        self._fastest_s = 1.0
         self._singles: list[TaskKey] = []
         self._limits: dict[str, int] = {}
         self._slots = 0
@@ -113,10 +115,11 @@ class Fleet:
         elif host.breaker.state is not BreakerState.CLOSED:
             host.breaker.half_open()
             host.limit.restart(now)
-        self._configured[member.name] = member
         host.validity.clear()
         host.up = True
-        self._tell_contexts()
+        if self._configured.get(member.name) != member:
+            self._configured[member.name] = member
+            self._tell_contexts()
         self._tell_market(host)
 
     def leave(self, name: str) -> None:
@@ -218,8 +221,7 @@ class Fleet:
         self._pausing = {name for name, _ in pauses}
         times = [t for _, t in pauses]
         if self._window.last and self._flights:
-            fastest = min((host.pace.typical_s or np.inf for host in self._hosts.values() if host.usable), default=1.0)
-            times.append(now + max(fastest / 2, ENDGAME_LOOK_S))
+            times.append(now + max(self._fastest_s / 2, ENDGAME_LOOK_S))
         return min(times, default=None)
 
     # -- what else the dispatcher asks ----------------------------------------------------------------------------
@@ -354,6 +356,7 @@ class Fleet:
         return self._look
 
     def _busy(self, names: list[str], now: float) -> endgame.Busy:
+        self._fastest_s = min(self._hosts[name].pace.typical_s or np.inf for name in names)
         running = [(i, slot) for i, name in enumerate(names) for slot in self._hosts[name].running.values()]
         at = np.array([i for i, _ in running], dtype=np.intp)
         residuals_s = self._residuals_s([slot for _, slot in running], now)
@@ -439,6 +442,10 @@ class Fleet:
         host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
         self._tell_market(host)
         self._market.learn(host.member.name, task.key.model, task.chars, reply, outcome.duration_s, self._window)
+        self._replies += 1
+        if self._replies.bit_count() == 1:
+            # what fits a context depends on characters a token, which settle with the first replies
+            self._tell_contexts()
 
     def _failed(self, host: HostState, task: Task, outcome: Failed, slot: Slot, now: float) -> Settled:
         attempt = self._absolve(slot, outcome.attempt)

@@ -19,10 +19,10 @@ from scorer.core.task import Reply
 from scorer.core.window import Window
 
 REPRICE_EVERY = 32
-REPRICE_MOST = 128
 STEPS = 2
 FIRST_REPLIES = 3
 CLASSES = 64
+MANY_HOSTS = 256
 MANY = 1 << 16
 
 Floats = npt.NDArray[np.float64]
@@ -114,7 +114,7 @@ class Market:
             self._stale = True
             self._seen[:] = -1
         early = self._replies[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
-        every = min(max(REPRICE_EVERY, len(self._index)), REPRICE_MOST)
+        every = max(REPRICE_EVERY, len(self._index) // 2)
         if early or self._since_repricing >= every:
             self.reprice(window)
 
@@ -175,10 +175,11 @@ class Market:
     def _sample(self, window: Window) -> Places:
         """Return places that stand for the waiting rows: all, or quantiles of their lengths, each model's share."""
         places = window.taken()
-        if places.size <= 2 * CLASSES:
+        classes = CLASSES if len(self._index) > MANY_HOSTS else 2 * CLASSES
+        if places.size <= classes:
             return places
         order = np.lexsort((window.lengths[places], window.models[places]))
-        at = ((np.arange(2 * CLASSES) + 0.5) * places.size / (2 * CLASSES)).astype(np.intp)
+        at = ((np.arange(classes) + 0.5) * places.size / classes).astype(np.intp)
         return places[order[at]]
 
     def _times(self, hosts: Places, window: Window, places: Places) -> Floats:
@@ -187,9 +188,15 @@ class Market:
         return self._times_for(hosts, columns[window.models[places]], window.lengths[places])
 
     def _times_for(self, hosts: Places, models: Places, lengths: Floats) -> Floats:
-        rows = np.ix_(hosts, models)
-        times: Floats = self._fixed_s[rows] + self._per_char_s[rows] * lengths
-        times[lengths > self._largest_chars[rows]] = np.inf
+        times = np.empty((len(hosts), len(models)))
+        for model in range(len(self._models)):
+            # mostly there is one model, and then nothing is copied
+            rows = slice(None) if len(self._models) == 1 else models == model
+            own = self._fixed_s[hosts, model, None] + self._per_char_s[hosts, model, None] * lengths[rows]
+            largest = self._largest_chars[hosts, model, None]
+            if np.isfinite(largest).any():
+                own[lengths[rows] > largest] = np.inf
+            times[:, rows] = own
         return times
 
     # -- the choice ---------------------------------------------------------------------------------------------------

@@ -72,6 +72,8 @@ def status(folder: Path, now: float | None = None) -> Status:
     """Read a job's status; short reads only, so that a running job is not held up."""
     now = time.time() if now is None else now
     spec = read_spec(folder)
+    if not (folder / DATABASE).exists():
+        raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
     reader = Reader.open(folder / DATABASE)
     try:
         counts = reader.counts()

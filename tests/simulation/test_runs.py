@@ -276,7 +276,8 @@ def test_slots_double_while_throughput_grows(tmp_path: Path) -> None:
     world = World(tmp_path, [host], rows=3000)
     world.run()
     finished(world)
-    assert 8 <= host.most_running <= 16
+    # two doublings without gain end the climb
+    assert 8 <= host.most_running <= 32
 
 
 def test_a_fixed_number_of_slots_is_never_exceeded(tmp_path: Path) -> None:
