@@ -7,15 +7,17 @@ slots, then with another. A fixed limit (`slots` in hosts.toml) is never changed
 * **Climb**: double from 1, for as long as that brings a tenth more. A window ends as soon as the answer is beyond the
   noise, since twice as much is seen after a few rows. One doubling without gain may be bad luck and costs next to
   nothing; after two in a row, or a sure fall, the lowest number is taken that is nearly as good as the best one.
-* **Probe**, for ever after: the present number, a quarter more, the present one again; then the same with a quarter
+* **Probe**, for ever after: the present number, a quarter more, the present one again; or the same with a quarter
   less. What drifts meanwhile lies on both sides of the tried number. More is kept if it brings 3 % and more than the
-  noise, less if it costs at most 2 %: where the curve is flat, the limit sinks. What was kept is tried further at once.
+  noise, less if it costs at most 2 %: where the curve is flat, the limit sinks. What was kept is tried further at once,
+  what was not is tried the other way round, and when neither helped there is a long rest. The first probes after a
+  climb try half, again and again, since a climb errs upwards.
 
 Only time in which all slots were taken tells anything, and not the first rows after a change. A refusal (503, 429)
 lowers the limit for a while; then a fixed one is whole again, and a climbed one probes from where it is.
 
 Invariants: 1 <= value, and a climbed limit is at most MAX_LIMIT. A host that turns slower or faster, however much,
-moves the limit by one step at most, because one probe at most has the change in its middle.
+moves the limit by one step at most, because only one probe has the change in its middle.
 """
 
 import math
@@ -32,6 +34,7 @@ NEARLY_AS_GOOD = math.log(1.15)
 UP_GAIN = math.log(1.03)
 DOWN_GAIN = math.log(0.98)
 STEP = 0.25
+FIRST_STEP = 0.5
 
 CLIMB_S = 5.0
 CLIMB_MAX_S = 120.0
@@ -49,7 +52,7 @@ NOISE = 0.45
 SURE = 1.5
 SURE_FALL = 2.0
 
-KEPT_REST_S = 20.0
+SHORT_REST_S = 20.0
 REST_S = 300.0
 JITTER = 0.2
 
@@ -131,6 +134,10 @@ class Limit:
         if self._fixed is not None:
             self.value = self._fixed
             return
+        if now - self._window.since > WINDOW_MAX_S:
+            # the host had no rows or rested: not the time that a row takes
+            self._set(self.value, now)
+            return
         self._window.add(amount, now, saturated=saturated)
         if self._window.seconds <= 0:
             return
@@ -148,7 +155,7 @@ class Limit:
             # what refuses a single request refuses all of them: that says nothing about how many it serves
             self._begin(now)
             return
-        self._direction = 1
+        self._direction, self._step, self._fruitless = 1, STEP, 0
         self._set(max(1, int(self.value * BUSY_FACTOR)), now)
         self._rest(now, BUSY_FREEZE_S)
 
@@ -157,7 +164,7 @@ class Limit:
         self._levels: dict[int, _Window] = {}
         self._trial: _Window | None = None
         self._without_gain = 0
-        self._direction = 1
+        self._direction, self._step, self._fruitless = -1, FIRST_STEP, 0
         self._rest_until = now
         self._set(self._fixed or 1, now)
 
@@ -181,7 +188,7 @@ class Limit:
             return
         enough = max(level.pace for level in self._levels.values()) - NEARLY_AS_GOOD
         self._set(min(slots for slots, level in self._levels.items() if level.pace >= enough), now)
-        self._rest(now, KEPT_REST_S)
+        self._rest(now, SHORT_REST_S)
 
     # -- probing ----------------------------------------------------------------------------------------------------
 
@@ -217,7 +224,7 @@ class Limit:
 
     def _try(self, before: _Window, now: float) -> None:
         self._before, self._usual = before, self.value
-        step = max(1, int(STEP * self.value))
+        step = max(1, int(self._step * self.value))
         self._tried = min(max(1, self.value + self._direction * step), MAX_LIMIT)
         if self._tried == self._usual:
             self._reject(now)
@@ -226,15 +233,17 @@ class Limit:
         self._set(self._tried, now)
 
     def _keep(self, now: float) -> None:
+        self._fruitless = 0
         self._set(self._tried, now)
-        self._rest(now, KEPT_REST_S)
+        self._rest(now, SHORT_REST_S)
 
     def _reject(self, now: float) -> None:
-        """Go back; down follows up at once, and after both there is a long rest."""
+        """Go back, and try the other direction; when both were in vain, rest."""
         self._set(self._usual, now)
-        rest_s = KEPT_REST_S if self._direction > 0 else REST_S * self._rng.uniform(1 - JITTER, 1 + JITTER)
-        self._direction = -self._direction
-        self._rest(now, rest_s)
+        self._direction, self._step = -self._direction, STEP
+        self._fruitless = (self._fruitless + 1) % 2
+        long_s = REST_S * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        self._rest(now, SHORT_REST_S if self._fruitless else long_s)
 
     # -- both ---------------------------------------------------------------------------------------------------------
 

@@ -167,8 +167,9 @@ class Market:
         if others.size and places.size:
             cheapest = (self._prices[others, None] * self._times(others, window, places)).min(axis=0)
             own = self._times(np.array([host]), window, places)[0]
-            with np.errstate(invalid="ignore"):
-                self._prices[host] = np.nanmedian(np.where(np.isfinite(own), cheapest / own, np.nan))
+            both = np.isfinite(own) & np.isfinite(cheapest)
+            if both.any():
+                self._prices[host] = np.median(cheapest[both] / own[both])
         if not self._prices[host] > 0:
             self._prices[host] = 1.0
 

@@ -114,6 +114,7 @@ class Life:
     models: dict[str, ModelInfo] = field(default_factory=dict)
     frames: dict[str, Frame] = field(default_factory=dict)
     context: int | None = None
+    slots: int | None = None
     in_flight: int = 0
     retired: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -124,7 +125,8 @@ class Life:
         num_ctx = min(terms.num_ctx, self.config.max_context or terms.num_ctx)
         num_ctx = min(num_ctx, self.context or num_ctx)
         models = frozenset(self.models) or frozenset(terms.models)
-        return Member(self.config.name, models, num_ctx, self.config.slots, self.config.min_deadline_s)
+        slots = self.config.slots or self.slots
+        return Member(self.config.name, models, num_ctx, slots, self.config.min_deadline_s)
 
 
 class Lives:
@@ -253,7 +255,8 @@ class Lives:
             name = life.config.name
             text = f"{name} holds a context of {loaded.context} tokens, not {frame.num_ctx}"
             self.observe(Event("host_context", text, "warning", {"host": name, "context": loaded.context}))
-        life.context = loaded.context
+        # a server that says how many requests it serves at once need not be sounded out
+        life.context, life.slots = loaded.context, loaded.slots
 
     async def _stay_up(self, life: Life) -> None:
         """Return when the host must be brought up again: its requests failed, or what it serves has changed."""
