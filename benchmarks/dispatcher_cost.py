@@ -8,20 +8,18 @@ CPU is that of the asking process from its first request to its last part; impor
 
 import asyncio
 import json
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-from machine import header
+from machine import header, peak_mb
 from rows import write_parquet
 from server import MODEL, serving
 
@@ -41,6 +39,7 @@ class Case:
 
     @property
     def label(self) -> str:
+        """Name the case in the table."""
         server = f"{1000 * self.delay_s:.0f} ms" if self.delay_s else "at once"
         return f"{self.who}, {self.servers * self.slots} in flight, answers {server}"
 
@@ -84,7 +83,7 @@ def _measure(case: Case, folder: Path, rows: int) -> Measured:
     with serving(case.servers, case.delay_s) as urls:
         count = int(rows * case.share)
         told = [case.who, str(folder / "rows.parquet"), str(run), str(count), str(case.slots), *urls]
-        done = subprocess.run([sys.executable, __file__, *told], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        done = subprocess.run([sys.executable, __file__, *told], check=True, stdout=subprocess.PIPE, text=True)
     shutil.rmtree(run)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -116,7 +115,7 @@ def _print(found: dict[Case, Measured]) -> None:
     print(f"\nCPU a row at 256 in flight: {found[MANY].cpu_us / found[FEW].cpu_us:.2f} x that at 8")
 
 
-# -- in the process that is measured ------------------------------------------------------------------------------------
+# -- in the process that is measured -----------------------------------------------------------------------------------
 
 
 class _Clock:
@@ -131,8 +130,7 @@ class _Clock:
 
     def report(self, rows: int, **shares: float) -> None:
         """Print the figures for the parent."""
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        figures = {"rows_per_s": rows / self.wall_s, "cpu_us": self.cpu_s / rows * 1e6, "peak_mb": peak_mb}
+        figures = {"rows_per_s": rows / self.wall_s, "cpu_us": self.cpu_s / rows * 1e6, "peak_mb": peak_mb()}
         print(json.dumps(figures | shares))
 
 

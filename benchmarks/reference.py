@@ -41,7 +41,9 @@ class Job(SQLModel, table=True):
 
 
 JOB = Job.metadata.tables["job"]
-FINISH = update(JOB).where(JOB.c.row == bindparam("key")).values({c: bindparam(f"new_{c}") for c in (*COLUMNS[1:], "done")})
+FINISH = (
+    update(JOB).where(JOB.c.row == bindparam("key")).values({c: bindparam(f"new_{c}") for c in (*COLUMNS[1:], "done")})
+)
 
 
 def open_queue(folder: Path, rows: int) -> Engine:
@@ -85,11 +87,11 @@ class Reference:
         """Ask for every row, keep every answer."""
         self._engine = engine
         self._saving: asyncio.Task[None] | None = None
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            async with asyncio.TaskGroup() as group:
-                for url in urls:
-                    for _ in range(slots):
-                        group.create_task(self._connection(session, url))
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+            for url in urls:
+                for _ in range(slots):
+                    group.create_task(self._connection(session, url))
         if self._saving is not None:
             await self._saving
         await asyncio.to_thread(self._save, self._finished)
@@ -108,7 +110,15 @@ class Reference:
             fields = json.loads(completion)
             assert 1 <= fields["score"] <= 10
             self._finished.append(
-                (row, fields["score"], fields["reason"], completion, url, answer["prompt_eval_count"], answer["eval_count"])
+                (
+                    row,
+                    fields["score"],
+                    fields["reason"],
+                    completion,
+                    url,
+                    answer["prompt_eval_count"],
+                    answer["eval_count"],
+                )
             )
             if len(self._finished) >= BATCH and (self._saving is None or self._saving.done()):
                 batch, self._finished = self._finished, []
@@ -118,7 +128,10 @@ class Reference:
         with self._engine.begin() as db:
             db.execute(
                 FINISH,
-                [{"key": r[0], "new_done": True, **{f"new_{c}": r[i] for i, c in enumerate(COLUMNS) if i}} for r in batch],
+                [
+                    {"key": r[0], "new_done": True, **{f"new_{c}": r[i] for i, c in enumerate(COLUMNS) if i}}
+                    for r in batch
+                ],
             )
         self._for_part += batch
         if len(self._for_part) >= PART_ROWS:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WORDS = "the a of value row index returns checks reads writes opens long short name file list when each none it is".split()
+WORDS = ["the", "value", "of", "a", "row", "returns", "checks", "index", "file", "list", "when", "none", "is"]
 CHUNK = 10_000
 
 

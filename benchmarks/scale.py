@@ -10,19 +10,24 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
 import psutil
-from machine import header
+from machine import header, peak_mb
 from rows import write_jsonl, write_parquet
 from server import MODEL, serving
+
+from scorer.core.result import Done
+from scorer.core.task import TaskKey
+from scorer.dispatch.events import Event, Progress
 
 SMALL = 10_000
 SCORED = 100_000
@@ -55,6 +60,16 @@ class File:
     write: Callable[[Path], None]
 
 
+@dataclass
+class Measured:
+    """What a run said of itself: time from its start until it scored, memory at a tenth, half and all of the rows, and at most."""
+
+    opening_cpu_s: float = 0.0
+    opening_s: float = 0.0
+    sampled_mb: tuple[float, ...] = ()
+    peak_mb: float = 0.0
+
+
 def main(rows: int) -> None:
     """Measure everything in a temporary folder."""
     print(header(), f"{rows:,} rows of {CHARS} characters\n", sep="\n")
@@ -82,21 +97,24 @@ def _measure(folder: Path, rows: int) -> None:
     ]
     print("| `scorer --help` | CPU s | wall s |\n|---|---|---|")
     print(f"| | {_row(_command(folder, '--help'))} |\n")
-    print("| memory while scoring | rows | scored | MB after a tenth | half | all | peak MB |\n|---|---|---|---|---|---|---|")
+    print(
+        "| memory while scoring | rows | scored | MB after a tenth | half | all | peak MB |"
+        "\n|---|---|---|---|---|---|---|"
+    )
     found = {}
     for file in (small, *large):
         file.write(folder / file.name)
         found[file] = _scored(folder, file, min(SCORED, file.rows))
-        peak = found[file]["peak_mb"]
+        peak = found[file].peak_mb
         print(f"| {file.label} | {file.rows:,} | {min(SCORED, file.rows):,} | ", end="")
-        print(" | ".join(f"{mb:.0f}" for mb in found[file]["sampled_mb"]), f"| {peak:.0f} |", flush=True)
+        print(" | ".join(f"{mb:.0f}" for mb in found[file].sampled_mb), f"| {peak:.0f} |", flush=True)
     print("\n| a job of all rows | opening, CPU s | wall s | resuming, CPU s | wall s | status, CPU s | wall s |")
     print("|---|---|---|---|---|---|---|")
     for file in large:
-        opening = found[file]["opening_cpu_s"], found[file]["opening_s"]
+        opening = found[file].opening_cpu_s, found[file].opening_s
         _score_every_other(folder, file)
         resumed = _scored(folder, file, 100, resuming=True)
-        resuming = resumed["opening_cpu_s"], resumed["opening_s"]
+        resuming = resumed.opening_cpu_s, resumed.opening_s
         status = _command(folder, "status", _job(file), "--runs-dir", str(folder / "runs"))
         print(f"| {file.label} | {_row(opening)} | {_row(resuming)} | {_row(status)} |", flush=True)
 
@@ -117,39 +135,36 @@ def _command(folder: Path, *arguments: str) -> tuple[float, float]:
 def _once(folder: Path, arguments: tuple[str, ...]) -> tuple[float, float]:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "scorer", *arguments]
-    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cpu_s, time.perf_counter() - began
 
 
-def _scored(folder: Path, file: File, count: int, *, resuming: bool = False) -> dict[str, list[float] | float]:
+def _scored(folder: Path, file: File, count: int, *, resuming: bool = False) -> Measured:
     """Begin or go on with the job of all rows, stop after `count`, return what that process measured of itself."""
     told = [str(folder), file.name, str(count), "resume" if resuming else "run"]
-    done = subprocess.run([sys.executable, __file__, *told], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    measured: dict[str, list[float] | float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+    done = subprocess.run([sys.executable, __file__, *told], check=True, stdout=subprocess.PIPE, text=True)
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _score_every_other(folder: Path, file: File) -> None:
     """Finish half of the job's rows in its queue, with holes everywhere, as a run that was stopped leaves it."""
-    from scorer.core.result import Done
-    from scorer.core.task import TaskKey
     from scorer.queue import Queue
 
     queue = Queue.open(folder / "runs" / _job(file) / "queue.sqlite", time.time())
     left = file.rows // 2 - queue.counts().done
-    after, now, turn = None, time.time(), 0
+    after, now = None, time.time()
     while left > 0 and (page := queue.pending(MODEL, after, 1000)):
         after = page[-1].key.row, page[-1].key.sample
-        keys: list[TaskKey] = [task.key for task in page if task.key.row % 2 == turn]
-        queue.commit([_done(Done, key, now) for key in keys[:left]], now)
+        keys = [task.key for task in page if task.key.row % 2 == 0]
+        queue.commit([_done(key, now) for key in keys[:left]], now)
         left -= len(keys)
     queue.close()
 
 
-def _done(make: Callable[..., object], key: object, now: float) -> object:
-    return make(
+def _done(key: TaskKey, now: float) -> Done:
+    return Done(
         key=key,
         fields={"score": 7, "reason": "r" * 80},
         score=7.0,
@@ -165,7 +180,7 @@ def _done(make: Callable[..., object], key: object, now: float) -> object:
     )
 
 
-# -- in the process that is measured ------------------------------------------------------------------------------------
+# -- in the process that is measured -----------------------------------------------------------------------------------
 
 
 class _View:
@@ -173,22 +188,24 @@ class _View:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._began, self._process = time.perf_counter(), psutil.Process()
-        self.measured: dict[str, list[float] | float] = {}
+        self._process = psutil.Process()
+        self.measured = Measured()
 
-    def event(self, event: object) -> None:
-        if getattr(event, "kind", "") == "started":
-            self.measured |= {"opening_cpu_s": time.process_time(), "opening_s": time.perf_counter() - self._began}
+    def event(self, event: Event) -> None:
+        if event.kind == "started":
+            self.measured.opening_cpu_s = time.process_time()
+            self.measured.opening_s = time.time() - self._process.create_time()
 
-    async def watch(self, progress: Callable[[], object]) -> None:
+    async def watch(self, progress: Callable[[], Progress]) -> None:
         sampled: list[float] = []
-        first = getattr(progress(), "done")  # noqa: B009
+        first = progress().done
         for share in (0.1, 0.5, 1.0):
-            while getattr(progress(), "done") - first < share * self._count - 2 * SERVERS * SLOTS:  # noqa: B009
+            wanted = first + share * self._count - 2 * SERVERS * SLOTS
+            while progress().done < wanted:  # noqa: ASYNC110  a run tells nobody that it has come so far
                 await anyio.sleep(SAMPLE_EVERY_S)
             sampled.append(self._process.memory_info().rss / MB)
-        self.measured["sampled_mb"] = sampled
-        os.kill(os.getpid(), 2)
+        self.measured.sampled_mb = tuple(sampled)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _child(folder: Path, name: str, count: int, how: str) -> None:
@@ -202,8 +219,8 @@ def _child(folder: Path, name: str, count: int, how: str) -> None:
     else:
         prompt = str(folder / "short.toml")
         run(RunOptions(dataset=str(folder / name), hosts=hosts, prompt=prompt, job=job, runs_dir=runs), view)
-    view.measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(view.measured))
+    view.measured.peak_mb = peak_mb()
+    print(json.dumps(asdict(view.measured)))
 
 
 if __name__ == "__main__":

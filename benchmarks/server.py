@@ -36,7 +36,9 @@ def _process(parent: Connection, servers: int, delay_s: float) -> None:
 
 async def _serve(parent: Connection, servers: int, delay_s: float) -> None:
     loop = asyncio.get_running_loop()
-    started = [await loop.create_server(lambda: _Exchange(delay_s), "127.0.0.1", 0, backlog=1024) for _ in range(servers)]
+    started = [
+        await loop.create_server(lambda: _Exchange(delay_s), "127.0.0.1", 0, backlog=1024) for _ in range(servers)
+    ]
     parent.send([server.sockets[0].getsockname()[1] for server in started])
     await asyncio.Event().wait()
 
@@ -70,9 +72,7 @@ def _chat(score: int | None, prompt_tokens: int) -> bytes:
 _QUESTIONS = {
     b"/api/version": _http({"version": "0.20.0"}),
     b"/api/tags": _http({"models": [{"name": MODEL, "model": MODEL, "digest": "ab" * 32}]}),
-    b"/api/ps": _http(
-        {"models": [{"name": MODEL, "model": MODEL, "size": 1, "size_vram": 1, "context_length": 4096}]}
-    ),
+    b"/api/ps": _http({"models": [{"name": MODEL, "model": MODEL, "size": 1, "size_vram": 1, "context_length": 4096}]}),
 }
 _SCORES = 10
 # one digit more or less would be another Content-Length, so the count of tokens always has five digits

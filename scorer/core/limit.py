@@ -17,7 +17,7 @@ Only time in which all slots were taken tells anything, and not the first rows a
 lowers the limit for a while; then a fixed one is whole again, and a climbed one probes from where it is.
 
 Invariants: 1 <= value, and a climbed limit is at most MAX_LIMIT. A host that turns slower or faster, however much,
-moves the limit by one step at most, because only one probe has the change in its middle.
+does not upset the limit: only one probe has the change in its middle, and that one costs a step at most.
 """
 
 import math

@@ -45,6 +45,9 @@ class Market:
         self._fixed_s = np.zeros((0, 0))
         self._per_char_s = np.zeros((0, 0))
         self._largest_chars = np.zeros((0, 0))
+        # by host: the model of its last reply, and what loading one took at worst
+        self._loaded: dict[int, int] = {}
+        self._load_s: dict[int, float] = {}
         self._since_repricing = 0
         self._stale = True
         # by place of the window: where the row is cheapest, at what cost, and the second lowest cost
@@ -107,6 +110,8 @@ class Market:
         self.ratio(model).learn(chars, reply.prompt_tokens)
         self._refresh_times(host, self._model(model))
         self._guess_others(host, self._model(model))
+        self._loaded[host] = self._model(model)
+        self._load_s[host] = max(self._load_s.get(host, 0.0), reply.load_s or 0.0)
         self._replies[host] += 1
         self._since_repricing += 1
         if self._replies[host] == 1:
@@ -185,8 +190,11 @@ class Market:
 
     def _times(self, hosts: Places, window: Window, places: Places) -> Floats:
         """Return t(h, i) in seconds, hosts x places; infinite where a host cannot take the row."""
-        columns = np.array([self._model(name) for name in window.model_names], dtype=np.intp)
-        return self._times_for(hosts, columns[window.models[places]], window.lengths[places])
+        return self._times_for(hosts, self._columns(window)[window.models[places]], window.lengths[places])
+
+    def _columns(self, window: Window) -> Places:
+        """Return the market's own index of each of the window's models."""
+        return np.array([self._model(name) for name in window.model_names], dtype=np.intp)
 
     def _times_for(self, hosts: Places, models: Places, lengths: Floats) -> Floats:
         times = np.empty((len(hosts), len(models)))
@@ -208,17 +216,29 @@ class Market:
         The price of the row here over its price at the best of the others; only order has a meaning.
         """
         host = self._index[name]
-        own = self._times(np.array([host]), window, places)[0]
+        own = self._own_times(host, window, places)
         self._appraise(window, places)
         elsewhere = np.where(self._by[places] == host, self._second[places], self._cheapest[places])
-        if np.isinf(elsewhere).all():
-            return np.where(np.isfinite(own), 1.0, np.inf)
-        with np.errstate(invalid="ignore"):
-            scores: Floats = self._prices[host] * own / elsewhere
-        # what nobody else can take comes first, and is not compared
-        scores[np.isinf(elsewhere)] = 0.0
+        only_here = np.isinf(elsewhere)
+        if not only_here.any():
+            scores: Floats = own * self._prices[host] / elsewhere
+        elif only_here.all():
+            scores = np.ones(len(places))
+        else:
+            # what nobody else can take comes first, and is not compared
+            scores = np.where(only_here, 0.0, own * self._prices[host] / np.where(only_here, 1.0, elsewhere))
         scores[np.isinf(own)] = np.inf
         return scores
+
+    def _own_times(self, host: int, window: Window, places: Places) -> Floats:
+        """Return t(h, i) for one host, the load of a model included where it would have to switch."""
+        if len(self._models) > 1 or np.isfinite(self._largest_chars[host, 0]):
+            (own,) = self._times(np.array([host]), window, places)
+            own = own + self._load_s[host] * (self._columns(window)[window.models[places]] != self._loaded[host])
+        else:
+            own = self._fixed_s[host, 0] + self._per_char_s[host, 0] * window.lengths[places]
+        times: Floats = own
+        return times
 
     def _appraise(self, window: Window, places: Places) -> None:
         """Find for each row where it is cheapest and second cheapest, unless that is known already."""

@@ -23,7 +23,7 @@ from scorer.core.simulated import SimHost
 
 FEWEST = 8
 ROUNDS = 10
-HUBER = 1.345
+HUBER = 2.5
 MAD_TO_SIGMA = 1.4826
 FASTEST_TPS = 1e6
 SAME_LENGTH = 0.02
@@ -60,11 +60,13 @@ def _told_apart(prompt: Floats, output: Floats) -> list[int]:
 
 def _robust(parts: Floats, took: Floats, columns: list[int]) -> tuple[float, float, float]:
     """Return the seconds of a request, of a prompt token and of an output token; 0 for what is not in `columns`."""
-    weights = np.ones(len(took))
+    weights, scale = np.ones(len(took)), took
     found = np.zeros(3)
     for _ in range(ROUNDS):
-        found = _not_negative(parts / took[:, None] * weights[:, None], weights, columns)
-        errors = np.abs(parts @ found / took - 1)
+        # errors relative to what is expected, not to what was: the latter would make hosts seem faster than they are
+        found = _not_negative(parts / scale[:, None] * weights[:, None], took / scale * weights, columns)
+        scale = np.maximum(parts @ found, 1e-9)
+        errors = np.abs(took / scale - 1)
         sigma = max(MAD_TO_SIGMA * float(np.median(errors)), 1e-9)
         # square roots: the weights multiply both sides of the equations
         weights = np.sqrt(np.minimum(1.0, HUBER * sigma / np.maximum(errors, 1e-12)))

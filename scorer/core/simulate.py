@@ -242,7 +242,7 @@ class _Simulation:
     def generate(self, host: SimHost, running: _Running) -> None:
         key = running.slot.task.key
         noise = math.exp(self.rng.gauss(-(self.sigma**2) / 2, self.sigma))
-        prompt, output = self.rows.prompt[key.row], self.rows.output[key.row]
+        prompt, output = float(self.rows.prompt[key.row]), float(self.rows.output[key.row])
         prefill_s, decode_s = prompt / host.prefill_tps * noise, output / host.decode_tps * noise
         load_s = 0.0 if self.loaded.get(host.name) == key.model else host.load_s
         self.loaded[host.name] = key.model
@@ -290,17 +290,17 @@ class _Simulation:
             self.again(name, settled.task)
         if self.fleet.is_open(name):
             self.prove(name)
+            if self.pushes:
+                self.hand_over(name, [self.windows[name].take(task.key) for task in list(self.windows[name])])
+                self.at(self.now, self.fill_all)
         self.after({name})
 
     def again(self, name: str, task: Task) -> None:
-        if not self.pushes:
+        if self.pushes:
+            self.hand_over(name, [task])
+            self.at(self.now, self.fill_all)
+        else:
             self.window.add(task, first=True)
-            return
-        tasks = [task]
-        if self.fleet.is_open(name):
-            tasks += [self.windows[name].take(waiting.key) for waiting in list(self.windows[name])]
-        self.hand_over(name, tasks)
-        self.at(self.now, self.fill_all)
 
     def end(self, running: _Running, *, won: bool) -> None:
         """Take a request out of the world, in whatever state it is."""

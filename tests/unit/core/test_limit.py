@@ -102,7 +102,7 @@ def test_a_climb_that_went_too_far_is_halved_back_soon() -> None:
     limit = limit_of()
     drive(limit, up_to(32), 0.0, 50.0)
     assert limit.value >= 32
-    drive(limit, up_to(1), 50.0, 3000.0)
+    drive(limit, up_to(1), 50.0, 2000.0)
     assert limit.value <= 4
 
 
@@ -128,10 +128,35 @@ def test_it_never_passes_the_largest_limit() -> None:
 
 
 def test_time_in_which_slots_were_free_tells_nothing() -> None:
-    limit = limit_of()
-    for now in range(2000):
-        limit.completed(1.0, float(now), saturated=False)
+    limit, now = limit_of(), 0.0
+    for _ in range(2000):
+        now += 1 / limit.value
+        limit.completed(1.0, now, saturated=False)
     assert limit.value == 1
+
+
+def test_the_first_rows_after_a_change_tell_nothing() -> None:
+    limit, now, since_change = limit_of(), 0.0, 0
+    for _ in range(400):
+        before = limit.value
+        now += 1.0
+        limit.completed(100.0 if since_change < before else 1.0, now, saturated=True)
+        since_change = since_change + 1 if limit.value == before else 0
+        assert limit.value <= 4
+
+
+def test_of_levels_that_are_nearly_as_good_the_climb_takes_the_lowest() -> None:
+    seen = drive(limit_of(), lambda slots: (1.0, 2.0, 2.1, 2.15)[min(slots, 8).bit_length() - 1], 0.0, 120.0)
+    assert max(seen) == 8
+    assert seen[-1] == 2
+
+
+def test_a_host_that_gets_faster_all_the_time_is_not_given_more_slots_for_that() -> None:
+    limit, now = limit_of(), 0.0
+    while now < 6000.0:
+        now += 5.0 * math.exp(-max(0.0, now - 1000.0) / 2000.0)
+        limit.completed(1.0, now, saturated=True)
+        assert now < 1000.0 or limit.value <= 2
 
 
 def test_a_slow_host_is_climbed_too() -> None:

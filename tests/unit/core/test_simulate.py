@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorer.core.simulate import POLICIES, Policy, Result, SimEvent, SimHost, Work, simulate
+from scorer.core.simulate import POLICIES, Policy, Result, SimEvent, SimHost, Try, Work, simulate
 
 HOME = (SimHost("p40", 800, 40), SimHost("m1", 180, 22), SimHost("m2", 180, 22))
 TOWER = (
@@ -106,14 +106,18 @@ def test_what_was_in_flight_at_a_death_is_lost_at_once_and_scored_elsewhere() ->
     assert any(one.won and one.row == lost[0].row and one.host != "p40" for one in result.tries)
 
 
-def test_a_sleeping_hosts_row_is_given_up_when_it_wakes_or_at_the_deadline() -> None:
-    for until_s, ends in ((70.0, 70.0), (5000.0, None)):
+def test_a_sleeping_hosts_row_is_given_up_when_it_wakes_or_at_its_deadline() -> None:
+    def lost(until_s: float | None) -> Try:
         hosts = with_event(HOME, "p40", SimEvent(30.0, "sleeps", until_s=until_s))
         result = simulate(hosts, Work(600, seed=1))
         check(result, hosts, 600)
-        lost = next(one for one in result.tries if one.host == "p40" and one.start_s < 30.0 < one.end_s)
-        assert not lost.won
-        assert lost.end_s == (ends or lost.start_s + 120.0)
+        return next(one for one in result.tries if one.host == "p40" and one.start_s < 30.0 < one.end_s)
+
+    woken, never = lost(70.0), lost(None)
+    assert not woken.won
+    assert not never.won
+    assert woken.end_s == 70.0
+    assert 120.0 <= never.end_s - never.start_s < 600.0
 
 
 def test_a_host_that_was_down_is_asked_again_and_works_on() -> None:
@@ -163,12 +167,24 @@ def test_a_row_that_fits_no_context_is_dead() -> None:
     assert result.unfinished == 0
 
 
-def test_a_server_makes_wait_what_it_cannot_serve_yet_while_the_limit_climbs() -> None:
-    hosts = (SimHost("a", 400, 30, slots=3, climb=True), SimHost("b", 400, 30, slots=2))
-    result = simulate(hosts, Work(1500, seed=1))
-    check(result, hosts, 1500)
-    assert result.hosts["a"].rows > result.hosts["b"].rows
-    assert most_at_once([(one.start_s, one.end_s) for one in result.tries if one.host == "a"]) > 1
+def test_a_limit_that_must_be_found_out_costs_little() -> None:
+    def takes(**keys: object) -> float:
+        hosts = (SimHost("a", 400, 30, **keys), SimHost("b", 400, 30, slots=2))  # type: ignore[arg-type]
+        result = simulate(hosts, Work(2000, seed=1))
+        check(result, hosts, 2000)
+        return result.makespan_s
+
+    climbed, told, one = takes(slots=3, climb=True), takes(slots=3), takes()
+    assert climbed < 1.06 * told
+    assert one > 1.5 * told
+
+
+def test_a_server_makes_wait_what_it_does_not_serve_yet() -> None:
+    hosts = (SimHost("a", 400, 30, climb=True),)
+    result = simulate(hosts, Work(800, seed=1))
+    check(result, hosts, 800)
+    assert most_at_once([(one.start_s, one.end_s) for one in result.tries]) > 1
+    assert result.ratio < 1.03, "what waits inside the server is served one after the other"
 
 
 events = st.builds(

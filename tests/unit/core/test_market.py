@@ -1,0 +1,204 @@
+"""What each host is believed to take, and which row it is best at."""
+
+import numpy as np
+import pytest
+
+from scorer.core.market import CLASSES, MANY_HOSTS, Market
+from scorer.core.task import Reply, Task, TaskKey
+from scorer.core.window import Window
+
+
+def waiting(lengths: list[int], model: str = "m") -> Window:
+    window = Window()
+    for row, chars in enumerate(lengths):
+        window.add(Task(TaskKey(model, row, 0), "", chars))
+    return window
+
+
+def teach(market: Market, name: str, prefill_tps: float, decode_tps: float, window: Window, model: str = "m") -> None:
+    market.set_present(name, present=True)
+    prefill_s, decode_s = 100 / prefill_tps, 60 / decode_tps
+    reply = Reply("", "stop", 100, 60, prefill_s, decode_s)
+    market.learn(name, model, 400, reply, prefill_s + decode_s + 0.05, window)
+
+
+def best(market: Market, name: str, window: Window) -> int:
+    places = window.taken()
+    return window.at(int(places[market.scores(name, window, places).argmin()])).key.row
+
+
+def two_kinds(window: Window) -> Market:
+    market = Market()
+    teach(market, "reads", 1000, 20, window)
+    teach(market, "writes", 100, 20, window)
+    return market
+
+
+def test_the_host_that_reads_best_takes_the_longest_prompt_and_the_other_the_shortest() -> None:
+    window = waiting([400 * n for n in range(1, 41)])
+    market = two_kinds(window)
+    assert best(market, "reads", window) == 39
+    assert best(market, "writes", window) == 0
+
+
+def test_times_follow_what_replies_have_shown() -> None:
+    window = waiting([400])
+    market = two_kinds(window)
+    assert market.time_s("reads", "m", 4000) == pytest.approx(1.0 + 3.0 + 0.05, rel=0.01)
+    assert market.time_s("writes", "m", 4000) == pytest.approx(10.0 + 3.0 + 0.05, rel=0.01)
+    assert market.times_of(["writes"], [("m", 4000)])[0, 0] == market.time_s("writes", "m", 4000)
+    assert market.time_s("nobody", "m", 4000) is None
+    market.set_present("new", present=True)
+    assert market.time_s("new", "m", 4000) is None
+
+
+def test_only_hosts_that_have_replied_and_are_present_have_a_price() -> None:
+    window = waiting([400] * 10)
+    market = two_kinds(window)
+    market.set_present("new", present=True)
+    assert not market.knows("nobody")
+    assert not market.knows("new")
+    assert market.priced()[0] == ["reads", "writes"]
+    market.set_present("writes", present=False)
+    assert not market.knows("writes")
+    names, prices = market.priced()
+    assert names == ["reads"]
+    assert (prices > 0).all()
+
+
+def test_a_lone_host_finds_all_rows_alike() -> None:
+    window = waiting([400, 4000])
+    market = Market()
+    teach(market, "only", 1000, 20, window)
+    assert market.scores("only", window, window.taken()).tolist() == [1.0, 1.0]
+
+
+def test_rows_too_long_for_a_host_are_none_of_its_business_and_the_others_first() -> None:
+    window = waiting([400, 4000, 40_000])
+    market = two_kinds(window)
+    market.set_largest("reads", "m", 10_000)
+    places = window.taken()
+    by_row = dict(zip((window.at(int(p)).key.row for p in places), market.scores("reads", window, places), strict=True))
+    assert np.isinf(by_row[2])
+    assert np.isfinite([by_row[0], by_row[1]]).all()
+    market.reprice(window)
+    assert best(market, "writes", window) == 2
+
+
+def test_a_lone_host_too_small_for_a_row_does_not_take_it() -> None:
+    window = waiting([400, 40_000])
+    market = Market()
+    teach(market, "only", 1000, 20, window)
+    market.set_largest("only", "m", 10_000)
+    scores = market.scores("only", window, window.taken())
+    assert sorted(scores.tolist()) == [1.0, np.inf]
+
+
+def test_a_new_host_gets_a_price_at_which_some_rows_suit_it() -> None:
+    window = waiting([400 * n for n in range(1, 41)])
+    market = two_kinds(window)
+    teach(market, "third", 500, 10, window)
+    _, prices = market.priced()
+    slots = np.ones(3)
+    assert (prices > 0).all()
+    assert (prices * slots).sum() == pytest.approx(1.0)
+
+
+def test_a_host_whose_models_nobody_waits_for_still_enters() -> None:
+    window = waiting([400] * 10, model="other")
+    market = Market()
+    teach(market, "one", 1000, 20, window, model="other")
+    market.set_largest("two", "other", -1.0)
+    teach(market, "two", 1000, 20, window, model="m")
+    assert market.knows("two")
+    assert np.isinf(market.scores("two", window, window.taken())).all()
+    assert np.isfinite(market.scores("one", window, window.taken())).all()
+
+
+def test_prices_follow_the_queue_as_it_changes() -> None:
+    window = waiting([400] * 200)
+    market = two_kinds(window)
+    for _ in range(40):
+        market.reprice(window)
+    short = dict(zip(*market.priced(), strict=True))
+    longer = waiting([40_000] * 200)
+    for _ in range(40):
+        market.reprice(longer)
+    long = dict(zip(*market.priced(), strict=True))
+    assert long["reads"] / long["writes"] > 2 * short["reads"] / short["writes"], "it reads ten times as fast"
+
+
+def test_nothing_waits_nothing_is_priced_anew() -> None:
+    window = waiting([400] * 10)
+    market = two_kinds(window)
+    before = market.priced()[1]
+    market.reprice(Window())
+    assert market.priced()[1].tolist() == before.tolist()
+
+
+def test_prices_are_renewed_every_so_many_replies() -> None:
+    window = waiting([400 * n for n in range(1, 41)])
+    market = two_kinds(window)
+    for _ in range(4):
+        teach(market, "reads", 1000, 20, window)
+    before = market.priced()[1]
+    for _ in range(100):
+        teach(market, "reads", 100, 20, window)
+    assert market.priced()[1].tolist() != before.tolist()
+
+
+def test_among_very_many_hosts_the_choice_is_that_of_a_comparison_with_all() -> None:
+    window = waiting([200 + 37 * n for n in range(3 * CLASSES)])
+    market = Market()
+    rng = np.random.default_rng(1)
+    for i in range(MANY_HOSTS + 100):
+        teach(market, f"h{i}", float(rng.uniform(50, 5000)), float(rng.uniform(5, 100)), window)
+    market.reprice(window)
+    places = window.taken()
+    rows = [(window.at(int(place)).key.model, window.at(int(place)).chars) for place in places]
+    names, prices = market.priced()
+    costs = prices[:, None] * market.times_of(names, rows)
+    for name in ("h0", "h7", "h300"):
+        own = names.index(name)
+        others = np.delete(costs, own, axis=0).min(axis=0)
+        wanted = costs[own] / others
+        scores = market.scores(name, window, places)
+        assert wanted[scores.argmin()] <= 1.05 * wanted.min()
+
+
+def test_a_window_that_grows_is_followed() -> None:
+    window = waiting([400] * 10)
+    market = two_kinds(window)
+    market.scores("reads", window, window.taken())
+    for row in range(10, 1500):
+        window.add(Task(TaskKey("m", row, 0), "", 400 + row))
+    scores = market.scores("reads", window, window.taken())
+    assert scores.shape == (1500,)
+    assert np.isfinite(scores).all()
+
+
+def test_several_models_have_each_their_own_times() -> None:
+    window = waiting([400] * 5, model="small")
+    for row in range(5):
+        window.add(Task(TaskKey("big", row, 0), "", 400))
+    market = Market()
+    market.set_largest("a", "big", np.inf)
+    teach(market, "a", 1000, 50, window, model="small")
+    assert market.time_s("a", "big", 400) == market.time_s("a", "small", 400), "believed until it is known better"
+    teach(market, "a", 100, 5, window, model="big")
+    assert market.time_s("a", "big", 400) == pytest.approx(10 * (market.time_s("a", "small", 400) or 0), rel=0.1)
+    assert np.isfinite(market.scores("a", window, window.taken())).all()
+
+
+def test_a_switch_of_models_must_be_worth_its_load() -> None:
+    window = waiting([4000], model="old")
+    window.add(Task(TaskKey("new", 1, 0), "", 400))
+    market = Market()
+    for name in ("a", "b"):
+        for model in ("old", "new"):
+            market.set_largest(name, model, np.inf)
+        teach(market, name, 100 if name == "a" else 1000, 20, window, model="old")
+    assert best(market, "a", window) == 1, "the short one, whatever its model, while loading is not known to cost"
+    reply = Reply("", "stop", 100, 60, 1.0, 3.0, load_s=500.0)
+    market.learn("a", "old", 400, reply, 504.05, window)
+    assert best(market, "a", window) == 0
