@@ -62,7 +62,7 @@ class File:
 
 @dataclass
 class Measured:
-    """What a run said of itself: time from its start until it scored, memory at a tenth, half and all of the rows, and at most."""
+    """What a run said of itself: from its start to its first request; memory at a tenth, half, all of its rows."""
 
     opening_cpu_s: float = 0.0
     opening_s: float = 0.0

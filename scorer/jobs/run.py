@@ -41,7 +41,6 @@ from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, g
 from scorer.publish import Publisher
 from scorer.queue import Queue
 
-
 # objects made between two looks for garbage in cycles: Python's own 700 takes an eighth of all CPU time here
 COLLECT_EVERY = 10_000
 
