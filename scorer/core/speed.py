@@ -46,8 +46,6 @@ class Speed:
     def learn(self, reply: Reply, duration_s: float) -> None:
         """Take in one reply; `duration_s` is the wall time from request to answer."""
         prompt, output = reply.prompt_tokens or 0, reply.output_tokens or 0
-        if reply.load_s:
-            self.load_s = max(self.load_s, reply.load_s)
         if not prompt or not output:
             return
         prefill_s, decode_s = reply.prefill_s, reply.decode_s

@@ -109,7 +109,7 @@ def resume(runs_dir: Path, job: str | None, hosts: Path | None, dataset: str | N
 def _tune_process() -> None:
     """Settings of the whole process, each for a measured gain (docs/benchmarks.md)."""
     gc.set_threshold(COLLECT_EVERY)
-    # Arrow's own allocators keep what is free for reuse: 30 MB more
+    # Arrow's own allocator keeps more of what is free for reuse: 12 MB
     pa.set_memory_pool(pa.system_memory_pool())
 
 
