@@ -1,5 +1,6 @@
 """Text for people: durations, tables, summaries. Everything takes values and returns a string."""
 
+import math
 import shlex
 import textwrap
 from collections import Counter
@@ -214,6 +215,7 @@ def preview_text(found: dict[str, object]) -> str:
 def simulation_text(found: Simulated) -> str:
     """Return how a fleet fared: its hosts, then the scheduler beside other ways of giving out the same rows."""
     best = found.priced
+    endless = not math.isfinite(best.bound_s)
     hosts = [
         (
             host.name,
@@ -228,7 +230,7 @@ def simulation_text(found: Simulated) -> str:
         (
             "scorer" if name == "priced" else name,
             duration(result.makespan_s) if not result.unfinished else f"{result.unfinished:,} rows never",
-            f"{result.ratio:.3f}",
+            "-" if endless else f"{result.ratio:.3f}",
             f"{result.tail_s:,.1f} s",
             result.duplicated,
             result.wasted,
@@ -236,8 +238,9 @@ def simulation_text(found: Simulated) -> str:
         )
         for name, result in found.results.items()
     ]
+    limit = "no schedule finishes them" if endless else f"no schedule takes less than {duration(best.bound_s)}"
     lines = [
-        f"{found.work.rows:,} rows, seed {found.work.seed}: no schedule takes less than {duration(best.bound_s)}",
+        f"{found.work.rows:,} rows, seed {found.work.seed}: {limit}",
         table(("policy", "takes", "÷ bound", "tail", "second copies", "failed tries", "dead"), policies),
         table(("host", "rows", "share", "busy", "utilisation"), hosts),
     ]

@@ -90,10 +90,6 @@ class Market:
 
     # -- learning -----------------------------------------------------------------------------------------------------
 
-    def speed(self, name: str, model: str) -> Speed:
-        """Return what is known of a host's speed with a model."""
-        return self._speeds.setdefault((self.host(name), self._model(model)), Speed())
-
     def outputs(self, model: str) -> Outputs:
         """Return what is known of a model's output lengths."""
         return self._outputs.setdefault(self._model(model), Outputs())
@@ -105,7 +101,7 @@ class Market:
     def learn(self, name: str, model: str, chars: int, reply: Reply, duration_s: float, window: Window) -> None:
         """Take in a reply, and let prices follow when it is time."""
         host = self.host(name)
-        self.speed(name, model).learn(reply, duration_s)
+        self._speeds.setdefault((host, self._model(model)), Speed()).learn(reply, duration_s)
         self.outputs(model).learn(reply.output_tokens)
         self.ratio(model).learn(chars, reply.prompt_tokens)
         self._refresh_times(host, self._model(model))
@@ -148,8 +144,7 @@ class Market:
         """Let the prices follow what waits; from scratch when hosts have come or gone."""
         self._since_repricing = 0
         for host, model in self._speeds:
-            if self._replies[host]:
-                self._refresh_times(host, model)
+            self._refresh_times(host, model)
         hosts = np.flatnonzero(self._present & (self._replies > 0))
         places = self._sample(window)
         if not hosts.size or not places.size:

@@ -158,7 +158,7 @@ class _Simulation:
 
     def deal(self) -> None:
         """Give out all rows beforehand to the hosts that are there: what a dispatcher that pushes does."""
-        names = [name for name, host in self.hosts.items() if not host.away(0.0)]
+        names = [name for name, host in self.hosts.items() if not host.away(0.0)] or list(self.hosts)
         self.windows = {name: Window() for name in self.hosts}
         for row in range(self.work.rows):
             turn = row * len(names) // self.work.rows if self.policy == "static" else row
@@ -260,10 +260,9 @@ class _Simulation:
             self.fail(running, Blame.ROW, FaultKind.INVALID_OUTPUT)
             return
         settled = self.fleet.release(running.slot, Scored(reply, {}, self.now - running.started), self.now)
-        self.end(running, won=settled.done)
-        if settled.done:
-            self.left -= 1
-            self.usage[name].rows += 1
+        self.end(running, won=True)
+        self.left -= 1
+        self.usage[name].rows += 1
         freed = {name}
         for loser in settled.losers:
             freed.add(loser.host)

@@ -283,7 +283,9 @@ def test_events_happen_just_before_their_request() -> None:
             assert http.get("/api/version").json()["version"] == "0.99.0"
             with pytest.raises(httpx.NetworkError):
                 http.post("/api/chat", json=body("3"))
-        double.wait_until(lambda d: [r.outcome for r in d.generations] == ["answered"] * 3 + ["reset"])
+        # the fourth may have been reset before it was read to its end, and then has no record
+        double.wait_until(lambda d: [r.outcome for r in d.generations][:3] == ["answered"] * 3)
+        assert len(double.answered) == 3
 
 
 def test_timed_events_happen_by_themselves() -> None:

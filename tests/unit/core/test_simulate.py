@@ -120,6 +120,14 @@ def test_a_sleeping_hosts_row_is_given_up_when_it_wakes_or_at_its_deadline() -> 
     assert 120.0 <= never.end_s - never.start_s < 600.0
 
 
+def test_a_request_to_a_host_that_sleeps_is_given_up_after_the_connect_time_out() -> None:
+    hosts = with_event(HOME, "p40", SimEvent(10.0, "fails_fast"), SimEvent(14.0, "sleeps", until_s=500.0))
+    result = simulate(hosts, Work(200, seed=1))
+    check(result, hosts, 200)
+    asked = [one for one in result.tries if one.host == "p40" and 14.0 <= one.start_s < 500.0]
+    assert [one.end_s - one.start_s for one in asked] == [pytest.approx(5.0)]
+
+
 def test_a_host_that_was_down_is_asked_again_and_works_on() -> None:
     hosts = with_event(HOME, "p40", SimEvent(100.0, "dies", until_s=200.0))
     result = simulate(hosts, Work(600, seed=1))
@@ -185,6 +193,26 @@ def test_a_server_makes_wait_what_it_does_not_serve_yet() -> None:
     check(result, hosts, 800)
     assert most_at_once([(one.start_s, one.end_s) for one in result.tries]) > 1
     assert result.ratio < 1.03, "what waits inside the server is served one after the other"
+
+
+def test_rows_of_a_model_that_a_host_lacks_leave_it_idle_long_before_the_end() -> None:
+    hosts = (SimHost("all", 400, 30), SimHost("a", 400, 30, models=("a",)))
+    result = simulate(hosts, Work(1600, seed=1, models=("a", "b")))
+    check(result, hosts, 1600)
+    assert max(one.row for one in result.tries if one.host == "a") < 800
+    assert result.hosts["all"].rows > 800
+
+
+def test_many_hosts_end_together_whatever_joins_and_leaves_near_the_end() -> None:
+    hosts = tuple(SimHost(f"h{i}", 100.0 * (1 + i % 9), 10.0 * (1 + i % 5)) for i in range(80))
+    whole_s = simulate(hosts, Work(3000, seed=1)).bound_s
+    late = [replace(hosts[i], events=(SimEvent(whole_s * (0.9 + i / 100), "joins"),)) for i in range(10)]
+    gone = [replace(hosts[10 + i], events=(SimEvent(whole_s * (0.95 + i / 100), "dies"),)) for i in range(10)]
+    fleet = (*late, *gone, *hosts[20:])
+    result = simulate(fleet, Work(3000, seed=1))
+    check(result, fleet, 3000)
+    assert (result.dead, result.unfinished) == (0, 0)
+    assert result.ratio < 1.1
 
 
 events = st.builds(

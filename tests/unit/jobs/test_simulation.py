@@ -1,0 +1,134 @@
+"""Fleets and rows of `scorer simulate`: from a file, and from what a job's results show."""
+
+from pathlib import Path
+
+import entries
+import pytest
+
+from scorer.core.simulated import SimHost
+from scorer.errors import UsageError
+from scorer.jobs.folder import DATABASE
+from scorer.jobs.simulation import SimulateOptions, run_simulation
+from scorer.jobs.spec import FILE
+from scorer.queue import Queue, Reader
+from scorer.show import simulation_text
+
+FLEET = """
+[[hosts]]
+name = 'a'
+prefill_tps = 400
+decode_tps = 40
+[[hosts]]
+name = 'b'
+prefill_tps = 80
+decode_tps = 30
+"""
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A runs folder with the job `j`: 40 rows, of which 30 were scored by one host, one row after the other."""
+    folder = tmp_path / "runs" / "j"
+    folder.mkdir(parents=True)
+    (folder / FILE).write_text("")
+    queue = Queue.open(folder / DATABASE, 1000.0)
+    queue.enqueue(["m"], 40, 1)
+    now, done = 1000.0, []
+    for row in range(30):
+        prompt, output = 100 + 37 * row, (8, 60, 250)[row % 3]
+        took_s = float(SimHost("p40", 400, 20, overhead_s=0.2).service_s(prompt, output))
+        now += took_s
+        done.append(entries.done(row, prompt_tokens=prompt, output_tokens=output, duration_s=took_s, finished_at=now))
+    done.append(entries.done(30, prompt_tokens=None, output_tokens=None))
+    queue.commit(done, now)
+    queue.close()
+    return folder.parent
+
+
+def test_the_latest_results_with_token_counts_are_what_speeds_are_measured_from(runs: Path) -> None:
+    reader = Reader.open(runs / "j" / DATABASE)
+    found, two = reader.timings(100), reader.timings(3)
+    reader.close()
+    assert [timing.output_tokens for timing in found[:3]] == [250, 60, 8]
+    assert (len(found), len(two)) == (30, 2), "one of the last three told no tokens"
+    assert found[0].finished_at > found[1].finished_at
+    assert {timing.host for timing in found} == {"p40"}
+
+
+def test_a_jobs_hosts_are_as_fast_as_its_results_show_and_its_rows_as_long(runs: Path) -> None:
+    found = run_simulation(SimulateOptions(from_job="j", runs_dir=runs))
+    (host,) = found.hosts
+    assert (host.name, host.slots) == ("p40", 1)
+    assert host.prefill_tps == pytest.approx(400, rel=0.01)
+    assert host.decode_tps == pytest.approx(20, rel=0.01)
+    assert host.overhead_s == pytest.approx(0.2, rel=0.05)
+    assert found.work.rows == 40
+    assert found.work.median_tokens == pytest.approx(637, rel=0.02)
+    assert set(found.work.output_tokens) >= {8, 60, 250}
+
+
+def test_what_the_command_line_says_goes_before_what_the_job_shows(runs: Path) -> None:
+    asked = SimulateOptions(
+        from_job="j", runs_dir=runs, rows=20, outputs=(5,), median_tokens=50.0, sigma=0.1, noise=0.0, seed=4
+    )
+    work = run_simulation(asked).work
+    assert (work.rows, work.output_tokens, work.median_tokens, work.sigma) == (20, (5,), 50.0, 0.1)
+    assert (work.noise_cv, work.seed) == (0.0, 4)
+
+
+def test_another_host_brings_what_it_can_do(runs: Path) -> None:
+    alone = run_simulation(SimulateOptions(from_job="j", runs_dir=runs, rows=200))
+    twice = SimulateOptions(
+        from_job="j", runs_dir=runs, rows=200, add=("name=new,prefill_tps=400,decode_tps=20,overhead_s=0.2",)
+    )
+    assert run_simulation(twice).priced.makespan_s == pytest.approx(alone.priced.makespan_s / 2, rel=0.1)
+
+
+def test_a_job_without_results_tells_no_speeds(tmp_path: Path, runs: Path) -> None:
+    folder = tmp_path / "runs" / "empty"
+    folder.mkdir()
+    (folder / FILE).write_text("")
+    Queue.open(folder / DATABASE, 1.0).close()
+    with pytest.raises(UsageError, match="too few results"):
+        run_simulation(SimulateOptions(from_job="empty", runs_dir=runs))
+
+
+def test_a_fleet_file_and_a_job_are_alternatives(fleet: Path, runs: Path) -> None:
+    for options in (SimulateOptions(), SimulateOptions(fleet=fleet, from_job="j", runs_dir=runs)):
+        with pytest.raises(UsageError, match="give either --fleet"):
+            run_simulation(options)
+
+
+def test_figures_and_text_agree(fleet: Path, tmp_path: Path) -> None:
+    found = run_simulation(SimulateOptions(fleet=fleet, rows=150, trace=tmp_path / "t.parquet"))
+    figures = found.as_json()
+    assert figures["hosts"]["a"]["rows"] + figures["hosts"]["b"]["rows"] == 150
+    assert 0.9 < figures["hosts"]["a"]["utilisation"] <= 1.0
+    text = simulation_text(found)
+    assert f"{figures['ratio']:.3f}" in text
+    assert f"{figures['hosts']['a']['rows']} " in text
+    assert (tmp_path / "t.parquet").is_file()
+    with pytest.raises(UsageError, match="cannot write the trace"):
+        run_simulation(SimulateOptions(fleet=fleet, rows=5, trace=tmp_path / "no" / "t.parquet"))
+
+
+def test_a_fleet_without_hosts_that_are_ever_there_has_no_figures_to_divide_by(tmp_path: Path) -> None:
+    path = tmp_path / "gone.toml"
+    path.write_text(FLEET.split("[[hosts]]\nname = 'b'")[0] + "events = [{at_s = 0, kind = 'dies'}]\n")
+    found = run_simulation(SimulateOptions(fleet=path, rows=10))
+    figures = found.as_json()
+    assert (figures["unfinished"], figures["bound_s"], figures["ratio"]) == (10, None, None)
+    assert "no schedule finishes them" in simulation_text(found)
+
+
+def test_a_model_that_no_host_serves_is_named(fleet: Path) -> None:
+    fleet.write_text(FLEET.replace("[[hosts]]\n", "[[hosts]]\nmodels = ['x']\n"))
+    with pytest.raises(UsageError, match='no host serves the model "y"'):
+        run_simulation(SimulateOptions(fleet=fleet, models=("x", "y")))
