@@ -133,8 +133,9 @@ def measure(case: Case, seeds: int) -> str:
             programmes.append(bound_by_programme_s(hosts, result, work) / result.bound_s)
     cpu_us = (time.process_time() - began) / (case.rows * seeds) * 1e6
     median, programme = statistics.median(ratios), f"{statistics.median(programmes):.4f}" if programmes else "-"
-    verdict = "" if case.policy != "priced" else ("met" if median <= case.target else "MISSED")
-    target = f"{case.target:.2f}" if case.policy == "priced" else "-"
+    promised = math.isfinite(case.target)
+    target = f"{case.target:.2f}" if promised else "-"
+    verdict = ("met" if median <= case.target else "MISSED") if promised else ""
     return (
         f"| {case.title} | {case.rows:,} | {median:.3f} | {max(ratios):.3f} | {target} | {verdict} "
         f"| {programme} | {copies / seeds:.1f} | {dead} | {cpu_us:.0f} |"

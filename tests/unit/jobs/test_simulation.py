@@ -1,5 +1,6 @@
 """Fleets and rows of `scorer simulate`: from a file, and from what a job's results show."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import entries
@@ -89,6 +90,8 @@ def test_another_host_brings_what_it_can_do(runs: Path) -> None:
         from_job="j", runs_dir=runs, rows=200, add=("name=new,prefill_tps=400,decode_tps=20,overhead_s=0.2",)
     )
     assert run_simulation(twice).priced.makespan_s == pytest.approx(alone.priced.makespan_s / 2, rel=0.1)
+    instead = replace(twice, remove=("p40",))
+    assert [host.name for host in run_simulation(instead).hosts] == ["new"]
 
 
 def test_a_job_without_results_tells_no_speeds(tmp_path: Path, runs: Path) -> None:
