@@ -283,9 +283,8 @@ def test_events_happen_just_before_their_request() -> None:
             assert http.get("/api/version").json()["version"] == "0.99.0"
             with pytest.raises(httpx.NetworkError):
                 http.post("/api/chat", json=body("3"))
-        # the fourth may have been reset before it was read to its end, and then has no record
+        # what the fourth came to inside the double depends on which was quicker, its answer or the restart
         double.wait_until(lambda d: [r.outcome for r in d.generations][:3] == ["answered"] * 3)
-        assert len(double.answered) == 3
 
 
 def test_timed_events_happen_by_themselves() -> None:
