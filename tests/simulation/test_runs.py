@@ -286,3 +286,14 @@ def test_a_fixed_number_of_slots_is_never_exceeded(tmp_path: Path) -> None:
     world.run()
     assert host.most_running == 3
     finished(world)
+
+
+def test_the_last_row_of_a_stalled_host_gets_a_second_copy_and_the_loser_is_cancelled(tmp_path: Path) -> None:
+    stalled = SimHost("stalled", 1.0, faults=Faults(slow=((20.0, 1e9, 500.0),)))
+    world = World(tmp_path, [SimHost("steady", 1.0), stalled], rows=60, slots=1, min_deadline_s=2000.0)
+    assert world.run().counts.done == 60
+    rows = finished(world)
+    assert stalled.asked[-1].ended == "cancelled"
+    assert world.virtual_s < 300, "the run waited for the copy that had lost"
+    won = [row for row in rows if world.texts and world.texts[row["row"]] == stalled.asked[-1].user]  # type: ignore[call-overload]
+    assert [row["host"] for row in won] == ["steady"]
