@@ -71,7 +71,7 @@ def test_the_wheel_installs_the_scorer_command(wheel: zipfile.ZipFile) -> None:
     entry_points = ConfigParser()
     entry_points.read_string(dist_info(wheel, "entry_points.txt"))
     assert dict(entry_points["console_scripts"]) == {"scorer": "scorer.cli:main"}
-    assert "scorer/cli.py" in wheel.namelist()
+    assert "scorer/cli/run.py" in wheel.namelist()
 
 
 def test_the_wheel_says_what_it_needs(wheel: zipfile.ZipFile) -> None:

@@ -1,0 +1,1 @@
+"""Benchmark evaluation runs: suites become jobs, and answers become figures with intervals."""

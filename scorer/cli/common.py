@@ -1,0 +1,91 @@
+"""What every command of the command line shares: the app itself, common options, and how words and codes leave it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scorer import __version__
+from scorer.errors import ScorerError, UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+EXIT_DEAD = 3
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Score millions of rows with language models on the machines you already own.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the jobs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; people's text goes to stderr.")]
+JobArgument = Annotated[str | None, typer.Argument(help="The job's name; the latest if left out.", show_default=False)]
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Run the command line; every error that scorer raises on purpose becomes a line or two and an exit code."""
+    try:
+        app()
+    except ScorerError as error:
+        say(f"scorer: {error}")
+        sys.exit(error.exit_code)
+    finally:
+        # not before, since typer sets a hook of its own
+        sys.excepthook = _say_bug
+
+
+def _say_bug(kind: type[BaseException], error: BaseException, traceback: "TracebackType | None") -> None:
+    """Show a bug: one line where a log has the traceback, else all of it."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    if not notes:
+        sys.__excepthook__(kind, error, traceback)
+    say(f"scorer: this is a bug ({kind.__name__}: {error}); {'; '.join(notes) or 'please report it'}")
+
+
+def say(text: str) -> None:
+    """Tell a person something: on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_text(text: str) -> None:
+    """Print what was asked for: on stdout."""
+    typer.echo(text)
+
+
+def print_json(value: object) -> None:
+    """Print what was asked for as JSON: on stdout."""
+    print_text(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print_text(f"scorer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of scorer itself."""
+
+
+def pairs(columns: list[str]) -> dict[str, str]:
+    """Return what `--column` said as a mapping from template variable to column; UsageError if it said it wrongly."""
+    mapping: dict[str, str] = {}
+    for pair in columns:
+        variable, found, column = pair.partition("=")
+        if not (found and variable and column):
+            raise UsageError(f"--column {pair}: write it as --column VARIABLE=COLUMN")
+        mapping[variable] = column
+    return mapping
