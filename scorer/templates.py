@@ -98,10 +98,15 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row's prompt, and how many control tokens in it were broken."""
+    """A row's prompt, and how many control tokens in it were broken.
+
+    `chars` counts the system text as well. `recipe` says in which way it is asked, where a job has several.
+    """
 
     user: str
     neutralised: int
+    chars: int
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Template:
             user.encode()  # a lone surrogate can be neither sent nor stored
         except _RENDER_ERRORS as error:
             raise RowFault(FaultKind.RENDER_FAILED, _first_line(error), permanent=True) from error
-        return Rendered(user, sum(counts))
+        return Rendered(user, sum(counts), len(self.system) + len(user))
 
     def is_empty(self, values: Mapping[str, object]) -> bool:
         """Whether every variable the template uses is null or blank: such a row must not be sent."""

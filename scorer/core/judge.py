@@ -15,19 +15,23 @@ from scorer.errors import FaultKind, RowFault
 # servers keep a token or a few for themselves
 CONTEXT_SLACK = 8
 
-ParseCompletion = Callable[[str], dict[str, object]]
+ParseReply = Callable[[Reply], dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the request allowed: the host's context and the output cap in tokens, and the prompt's characters."""
+    """What the request allowed: the host's context and the output cap in tokens, and the prompt's characters.
+
+    `accept_cut`: an answer that ended at the cap is one all the same, as where a benchmark's metric reads free text.
+    """
 
     num_ctx: int
     num_predict: int
     chars: int
+    accept_cut: bool = False
 
 
-def judge(reply: Reply, asked: Asked, ratio: TokenRatio, parse: ParseCompletion) -> dict[str, object]:
+def judge(reply: Reply, asked: Asked, ratio: TokenRatio, parse: ParseReply) -> dict[str, object]:
     """Return the parsed record of a trustworthy reply; raise RowFault otherwise."""
     read = reply.prompt_tokens if reply.reported_prompt_tokens is None else reply.reported_prompt_tokens
     if read is not None and looks_truncated(
@@ -49,10 +53,11 @@ def judge(reply: Reply, asked: Asked, ratio: TokenRatio, parse: ParseCompletion)
                 permanent=True,
                 completion=reply.text,
             )
-        raise RowFault(
-            FaultKind.CUT_OUTPUT, f"the answer was cut at num_predict = {asked.num_predict}", completion=reply.text
-        )
-    return parse(reply.text)
+        if not asked.accept_cut:
+            raise RowFault(
+                FaultKind.CUT_OUTPUT, f"the answer was cut at num_predict = {asked.num_predict}", completion=reply.text
+            )
+    return parse(reply)
 
 
 def _context_ended(reply: Reply, asked: Asked) -> bool:

@@ -87,7 +87,8 @@ class Task:
     """A unit of work in memory.
 
     `user` is the rendered prompt after the constant system text. `kept` are the kept columns as one JSON object.
-    `chars` counts system and user text. `tries` counts what was sent before, cut-off runs not included.
+    `chars` counts system and user text. `tries` counts what was sent before, cut-off runs not included. `recipe` names
+    which of the run's ways of asking is this row's; empty where there is only one.
     """
 
     key: TaskKey
@@ -96,6 +97,7 @@ class Task:
     kept: str = "{}"
     history: tuple[Attempt, ...] = ()
     tries: int = 0
+    recipe: str = ""
 
     def failed_on(self, host: str) -> bool:
         """Whether this host already failed the row with a fault that was not the host's own."""
@@ -165,7 +167,9 @@ class Reply:
 
     Times are seconds as the server measured them, None where it does not say. `finish` is `stop` or `length`; anything
     else never becomes a Reply. `prompt_tokens` counts the whole prompt whether or not a cache saved computing it;
-    `reported_prompt_tokens` is the server's figure even where it leaves out what its cache held.
+    `reported_prompt_tokens` is the server's figure even where it leaves out what its cache held. `first_token` are the
+    likeliest candidates for the first token with their natural log-probabilities, likeliest first; empty unless asked
+    for and given.
     """
 
     text: str
@@ -176,6 +180,7 @@ class Reply:
     decode_s: float | None = None
     load_s: float | None = None
     reported_prompt_tokens: int | None = None
+    first_token: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ the host does not even answer the cheapest question, it was the host.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
 from scorer.core.estimate import TokenRatio
 from scorer.core.fleet import Slot
-from scorer.core.judge import Asked, ParseCompletion, judge
-from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, variation
+from scorer.core.judge import Asked, judge
+from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, variation
 from scorer.dispatch.lives import Life
 from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.base import CONNECT_TIMEOUT_S, Request
@@ -20,12 +21,20 @@ from scorer.hosts.base import CONNECT_TIMEOUT_S, Request
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The template's options for a first try, and how its completions become scores."""
+    """One way of asking: the options of a first try, and how its replies become scores.
+
+    `system` replaces the frame's for rows that have a rubric of their own. `stop` are the texts at which an answer
+    ends, `top_logprobs` how many candidates for the first token are wanted.
+    """
 
     num_predict: int
     temperature: float
     seed: int
-    parse: ParseCompletion
+    parse: Callable[[Task, Reply], dict[str, object]]
+    system: str | None = None
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
+    accept_cut: bool = False
 
 
 async def attempt(
@@ -56,12 +65,16 @@ async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) ->
     task = slot.task
     changed = variation(task.history)
     frame = life.frames[task.key.model]
+    if sampling.system is not None:
+        frame = replace(frame, system=sampling.system)
     request = Request(
         frame,
         task.user,
         num_predict=sampling.num_predict * changed.num_predict_factor,
         temperature=sampling.temperature + changed.temperature_step,
         seed=sampling.seed + changed.seed_step + task.key.sample,
+        stop=sampling.stop,
+        top_logprobs=sampling.top_logprobs,
     )
     deadline_s = slot.deadline_s * changed.num_predict_factor
     try:
@@ -69,8 +82,9 @@ async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) ->
             reply = await life.host.generate(request)
     except TimeoutError:
         raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s") from None
-    asked = Asked(min(frame.num_ctx, life.context or frame.num_ctx), request.num_predict, task.chars)
-    return judge(reply, asked, ratio, sampling.parse), reply
+    context = min(frame.num_ctx, life.context or frame.num_ctx)
+    asked = Asked(context, request.num_predict, task.chars, sampling.accept_cut)
+    return judge(reply, asked, ratio, partial(sampling.parse, task)), reply
 
 
 async def _clear_up(life: Life, slot: Slot, fault: UnclearFault) -> Attempt:

@@ -127,11 +127,10 @@ class Feed:
             columns = ", ".join(sorted(set(self._source.columns.values())))
             return self._stillborn(pending, kept, FaultKind.EMPTY_PROMPT, f"nothing in column {columns}")
         try:
-            user = template.render(values).user
+            rendered = template.render(values)
         except RowFault as fault:
             return self._stillborn(pending, kept, fault.kind, fault.message)
-        chars = len(template.system) + len(user)
-        return Task(pending.key, user, chars, kept, pending.history, pending.tries)
+        return Task(pending.key, rendered.user, rendered.chars, kept, pending.history, pending.tries, rendered.recipe)
 
     def _stillborn(self, pending: Pending, kept: str, kind: FaultKind, message: str) -> Died:
         return Died(

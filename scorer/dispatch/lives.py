@@ -53,7 +53,7 @@ class Terms:
     digests: Mapping[str, str]
     allow_mixed: bool
     system: str
-    schema: Mapping[str, object]
+    schema: Mapping[str, object] | None
     num_ctx: int
     think: bool | str = False
 

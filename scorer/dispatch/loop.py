@@ -8,7 +8,7 @@ commits cannot keep up; a slot's coroutine ends only when the fleet gives it not
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -50,9 +50,9 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the dispatcher is to do and how: sampling, how long to hope, and where new hosts come from."""
+    """What the dispatcher is to do and how: how to ask by recipe, how long to hope, and where new hosts come from."""
 
-    sampling: Sampling
+    sampling: Mapping[str, Sampling]
     patience_s: float
     watch: Callable[[], HostsFile | None]
     make_host: Callable[[HostConfig], Host]
@@ -206,7 +206,7 @@ class Dispatcher:
         for item in items:
             if isinstance(item, Died):
                 self._add_dead(item)
-            elif dead := self._fleet.hopeless(item.chars, self._orders.sampling.num_predict):
+            elif dead := self._fleet.hopeless(item.chars, self._orders.sampling[item.recipe].num_predict):
                 self._bury(item, dead, None)
             else:
                 self._window.add(item)
@@ -255,7 +255,8 @@ class Dispatcher:
     async def _run_row(self, life: Life, slot: Slot) -> None:
         with self._scopes[slot.number] as scope:
             ratio = self._fleet.ratio(slot.task.key.model)
-            outcome = await attempt(life, slot, self._orders.sampling, ratio, partial(self._unusable, life))
+            sampling = self._orders.sampling[slot.task.recipe]
+            outcome = await attempt(life, slot, sampling, ratio, partial(self._unusable, life))
             self._settle(life, slot, outcome)
         del self._scopes[slot.number]
         life.in_flight -= 1

@@ -19,13 +19,13 @@ MAX_BODY_BYTES = 1 << 20
 class Frame:
     """What all requests of a run to one host share, byte for byte: a difference would reload the model.
 
-    `model` is the host's own name for it. `schema` is the JSON Schema of the answer. `think` is false, or a level for
-    models that cannot be silenced.
+    `model` is the host's own name for it. `schema` is the JSON Schema of the answer, None where it is free text.
+    `think` is false, or a level for models that cannot be silenced. An empty `system` sends no system message.
     """
 
     model: str
     system: str
-    schema: Mapping[str, object]
+    schema: Mapping[str, object] | None
     num_ctx: int
     think: bool | str = False
     keep_alive: str = "30m"
@@ -33,7 +33,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One row's request: the frame, the text of the row and the sampling options."""
+    """One row's request: the frame, the text of the row and the sampling options.
+
+    `stop`: the answer ends before any of these texts. `top_logprobs`: how many candidates for the first token are
+    wanted with their log-probabilities; servers that cannot tell send none.
+    """
 
     frame: Frame
     user: str
@@ -41,6 +45,13 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     extra: Mapping[str, object] | None = None
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return the chat: the constant system text, if there is one, and then the row."""
+        system = [{"role": "system", "content": self.frame.system}] if self.frame.system else []
+        return [*system, {"role": "user", "content": self.user}]
 
 
 @dataclass(frozen=True, slots=True)

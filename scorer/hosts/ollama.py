@@ -19,6 +19,7 @@ from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
 from scorer.hosts.classify import complaint, count, plain_text, proper_name, seconds
 from scorer.hosts.http import Answer, Http, excerpt, only_host_faults
+from scorer.hosts.logprobs import first_token
 from scorer.hosts.ollama_errors import fault_of_answer, fault_of_text, wrong_endpoint
 
 NANOSECONDS = 1e9
@@ -90,7 +91,7 @@ class OllamaHost:
         answer = await self._http.json("POST", "/api/chat", _chat_body(request))
         document = self._document(answer, frame)
         self._check_origin(document, frame.model)
-        return self._reply(document)
+        return self._reply(document, free_text=frame.schema is None)
 
     async def close(self) -> None:
         """Close the connections; the model stays loaded for its keep_alive."""
@@ -133,7 +134,7 @@ class OllamaHost:
         if not remote and _full_name(answered) != _full_name(model):
             raise HostUnusable(FaultKind.WRONG_MODEL, f"asked for {model}, answered by {excerpt(answered, 80)}")
 
-    def _reply(self, document: Mapping[str, object]) -> Reply:
+    def _reply(self, document: Mapping[str, object], *, free_text: bool) -> Reply:
         message = document.get("message")
         said = message if isinstance(message, dict) else {}
         text = plain_text(said.get("content"))
@@ -144,8 +145,9 @@ class OllamaHost:
                 f"the answer is not whole: done = {document.get('done')}, done_reason = {excerpt(str(reason), 40)}",
                 completion=text,
             )
-        if not text.strip() and reason == "stop":
-            where = "; there was text in `thinking`" if said.get("thinking") else ""
+        thought = bool(said.get("thinking"))
+        if not text.strip() and reason == "stop" and (thought or not free_text):
+            where = "; there was text in `thinking`" if thought else ""
             raise RowFault(FaultKind.INVALID_OUTPUT, f"the answer is empty{where}", completion=text)
         prompt_tokens = count(document.get("prompt_eval_count"))
         return Reply(
@@ -157,6 +159,7 @@ class OllamaHost:
             prefill_s=seconds(document.get("prompt_eval_duration"), NANOSECONDS),
             decode_s=seconds(document.get("eval_duration"), NANOSECONDS),
             load_s=seconds(document.get("load_duration"), NANOSECONDS),
+            first_token=first_token(document.get("logprobs")),
         )
 
 
@@ -176,16 +179,22 @@ def _frame_body(frame: Frame, messages: list[dict[str, str]]) -> dict[str, objec
 
 def _chat_body(request: Request) -> dict[str, object]:
     frame = request.frame
-    messages = [{"role": "system", "content": frame.system}, {"role": "user", "content": request.user}]
-    body = _frame_body(frame, messages)
-    body["format"] = frame.schema
-    body["options"] = {
+    body = _frame_body(frame, request.messages())
+    if frame.schema is not None:
+        body["format"] = frame.schema
+    if request.top_logprobs:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.top_logprobs
+    options: dict[str, object] = {
         **(request.extra or {}),
         "num_ctx": frame.num_ctx,
         "num_predict": request.num_predict,
         "temperature": request.temperature,
         "seed": request.seed,
     }
+    if request.stop:
+        options["stop"] = list(request.stop)
+    body["options"] = options
     return body
 
 

@@ -29,6 +29,7 @@ from scorer.hosts.classify import (
     unusable,
 )
 from scorer.hosts.http import Answer, Http, excerpt, only_host_faults
+from scorer.hosts.logprobs import first_token
 
 MILLISECONDS = 1e3
 
@@ -92,7 +93,7 @@ class OpenAIHost:
         answer = await self._http.json("POST", "/v1/chat/completions", self._body(request))
         if answer.status != 200 or complaint(answer.document) is not None:
             raise fault_of_answer(answer, request.frame.num_ctx)
-        return _reply(answer.required())
+        return _reply(answer.required(), free_text=request.frame.schema is None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -127,16 +128,19 @@ class OpenAIHost:
         body: dict[str, object] = {
             **(request.extra or {}),
             "model": frame.model,
-            "messages": [{"role": "system", "content": frame.system}, {"role": "user", "content": request.user}],
+            "messages": request.messages(),
             "stream": False,
             "max_tokens": request.num_predict,
             "temperature": request.temperature,
             "seed": request.seed,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": frame.schema},
-            },
         }
+        if frame.schema is not None:
+            answer = {"name": "answer", "strict": True, "schema": frame.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": answer}
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
         if isinstance(frame.think, str):
             body["reasoning_effort"] = frame.think
         elif self._llama_cpp:
@@ -176,7 +180,7 @@ def _refuse_error(answer: Answer) -> None:
         raise fault_of_answer(answer, num_ctx=0)
 
 
-def _reply(document: Mapping[str, object]) -> Reply:
+def _reply(document: Mapping[str, object], *, free_text: bool) -> Reply:
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if choice is None:
@@ -191,8 +195,9 @@ def _reply(document: Mapping[str, object]) -> Reply:
             f"the answer is not whole: finish_reason = {excerpt(str(finish), 40)}",
             completion=text,
         )
-    if not text.strip() and finish == "stop":
-        where = "; there was text in its reasoning" if said.get("reasoning_content") or said.get("reasoning") else ""
+    thought = bool(said.get("reasoning_content") or said.get("reasoning"))
+    if not text.strip() and finish == "stop" and (thought or not free_text):
+        where = "; there was text in its reasoning" if thought else ""
         raise RowFault(FaultKind.INVALID_OUTPUT, f"the answer is empty{where}", completion=text)
     usage, timings = _object(document.get("usage")), _object(document.get("timings"))
     return Reply(
@@ -202,6 +207,7 @@ def _reply(document: Mapping[str, object]) -> Reply:
         output_tokens=count(usage.get("completion_tokens")),
         prefill_s=seconds(timings.get("prompt_ms"), MILLISECONDS),
         decode_s=seconds(timings.get("predicted_ms"), MILLISECONDS),
+        first_token=first_token(_object(choice.get("logprobs")).get("content")),
     )
 
 

@@ -20,6 +20,7 @@ from scorer.config import HostConfig, HostsFile, load_hosts, read_token
 from scorer.core.fleet import Fleet
 from scorer.core.result import Counts
 from scorer.core.score import json_schema, scorer_for
+from scorer.core.task import Reply, Task
 from scorer.dispatch.attempt import Sampling
 from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.feed import Feed, Source
@@ -40,6 +41,7 @@ from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, wr
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
 from scorer.publish import Publisher
 from scorer.queue import Queue
+from scorer.templates import Template
 
 # objects made between two looks for garbage in cycles: Python's own 700 takes an eighth of all CPU time here
 COLLECT_EVERY = 10_000
@@ -288,12 +290,8 @@ class _Run:
         source = Source(self._drafted.dataset, self._drafted.template, spec.columns, spec.keep)
         feeds = [Feed(model, queue, source, seams) for model in spec.models]
         ledger = Ledger(queue, publisher, folder, seams, self._switches.patience_s)
-        options = self._drafted.template.options
-        sampling = Sampling(
-            options.num_predict, options.temperature, options.seed, scorer_for(self._drafted.template.fields)
-        )
         watch = _Watch(self._drafted.hosts)
-        orders = Orders(sampling, self._switches.patience_s, watch, self._around.make_host)
+        orders = Orders(recipes_of(self._drafted.template), self._switches.patience_s, watch, self._around.make_host)
         dispatcher = Dispatcher(orders, fleet, lives, feeds, ledger, seams)
         dispatcher.observe = self._event
         self._stop = lambda at_once: dispatcher.stop(at_once=at_once)
@@ -320,6 +318,17 @@ class _Run:
         level = {"info": 20, "warning": 30, "error": 40}[event.level]
         self._log.log(level, event.text, extra={"kind": event.kind, "details": event.details})
         self._view.event(event)
+
+
+def recipes_of(template: Template) -> dict[str, Sampling]:
+    """Return the ways in which a job's rows are asked, by name; a template has one, without a name."""
+    score = scorer_for(template.fields)
+
+    def parse(_task: Task, reply: Reply) -> dict[str, object]:
+        return score(reply.text)
+
+    options = template.options
+    return {"": Sampling(options.num_predict, options.temperature, options.seed, parse)}
 
 
 def _records(present: Sequence[Life]) -> dict[str, HostRecord]:

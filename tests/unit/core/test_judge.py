@@ -15,19 +15,24 @@ def reply(text: str = GOOD, finish: str = "stop", **fields: int | None) -> Reply
     return Reply(text, finish, **fields)  # type: ignore[arg-type]
 
 
+def record(answer: Reply) -> dict[str, object]:
+    parsed: dict[str, object] = json.loads(answer.text)
+    return parsed
+
+
 def fault_of(answer: Reply, asked: Asked = ASKED, ratio: TokenRatio | None = None) -> RowFault:
     with pytest.raises(RowFault) as raised:
-        judge(answer, asked, ratio or TokenRatio(), json.loads)
+        judge(answer, asked, ratio or TokenRatio(), record)
     return raised.value
 
 
 def test_a_whole_answer_is_parsed() -> None:
     answer = reply(prompt_tokens=100, output_tokens=8)
-    assert judge(answer, ASKED, TokenRatio(), json.loads) == {"score": 7}
+    assert judge(answer, ASKED, TokenRatio(), record) == {"score": 7}
 
 
 def test_what_the_parser_refuses_is_refused() -> None:
-    def refuse(_: str) -> dict[str, object]:
+    def refuse(_: Reply) -> dict[str, object]:
         raise RowFault(FaultKind.INVALID_OUTPUT, "not JSON")
 
     with pytest.raises(RowFault, match="not JSON"):
@@ -43,16 +48,23 @@ def test_the_servers_own_figure_is_what_betrays_a_cut() -> None:
     long = Asked(2048, 32, chars=100_000)
     fault = fault_of(reply(prompt_tokens=9000, reported_prompt_tokens=2048), long)
     assert fault.kind is FaultKind.CONTEXT_OVERFLOW
-    assert judge(reply(prompt_tokens=2048, reported_prompt_tokens=60), long, TokenRatio(), json.loads)
+    assert judge(reply(prompt_tokens=2048, reported_prompt_tokens=60), long, TokenRatio(), record)
 
 
 def test_a_count_far_below_a_calibrated_estimate_is_an_overflow_too() -> None:
     asked, half = Asked(2048, 32, chars=8000), reply(prompt_tokens=1026)
-    assert judge(half, asked, TokenRatio(), json.loads), "4 characters a token are only a guess"
+    assert judge(half, asked, TokenRatio(), record), "4 characters a token are only a guess"
     ratio = TokenRatio()
     for _ in range(CALIBRATED_AFTER):
         ratio.learn(4000, 1000)
     assert fault_of(half, asked, ratio).kind is FaultKind.CONTEXT_OVERFLOW
+
+
+def test_an_answer_cut_at_its_cap_is_one_where_free_text_is_read() -> None:
+    asked = Asked(num_ctx=2048, num_predict=32, chars=400, accept_cut=True)
+    assert judge(reply(finish="length", prompt_tokens=100, output_tokens=32), asked, TokenRatio(), record)
+    full = reply(finish="length", prompt_tokens=2030, output_tokens=18)
+    assert fault_of(full, asked).kind is FaultKind.CONTEXT_OVERFLOW
 
 
 def test_an_answer_cut_at_its_cap_may_be_tried_again() -> None:

@@ -1,6 +1,7 @@
 """One try against hosts that end it in every way there is."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -61,20 +62,28 @@ def saying(text: str, **fields: int) -> Callable[[], Awaitable[Reply]]:
     return answer
 
 
+def good(_task: Task, reply: Reply) -> dict[str, object]:
+    if reply.text != "good":
+        raise RowFault(FaultKind.INVALID_OUTPUT, "not good", completion=reply.text)
+    return {"score": 7}
+
+
+ASKING = Sampling(32, 0.0, 5, good)
+
+
 def outcome_of(
-    host: OneAnswer, history: tuple[Attempt, ...] = (), sample: int = 0, context: int | None = None
+    host: OneAnswer,
+    history: tuple[Attempt, ...] = (),
+    sample: int = 0,
+    context: int | None = None,
+    asking: Sampling = ASKING,
 ) -> tuple[Outcome, list[str]]:
     reasons: list[str] = []
-
-    def parse(text: str) -> dict[str, object]:
-        if text != "good":
-            raise RowFault(FaultKind.INVALID_OUTPUT, "not good", completion=text)
-        return {"score": 7}
 
     async def main() -> Outcome:
         life = Life(HostConfig(name="a", url="http://a.test:1"), host, frames={"m": FRAME}, context=context)
         slot = Slot(1, "a", Task(TaskKey("m", 0, sample), "the row", 400, history=history), 0.0, 120.0)
-        return await attempt(life, slot, Sampling(32, 0.0, 5, parse), TokenRatio(), reasons.append)
+        return await attempt(life, slot, asking, TokenRatio(), reasons.append)
 
     return virtually(main), reasons
 
@@ -148,6 +157,14 @@ def test_the_request_is_the_templates_and_each_sample_has_its_own_seed() -> None
     host = OneAnswer(saying("good"))
     outcome_of(host, sample=3)
     assert host.requests == [Request(FRAME, "the row", num_predict=32, temperature=0.0, seed=8)]
+
+
+def test_a_recipe_may_have_its_own_system_text_and_stops() -> None:
+    host = OneAnswer(saying("good"))
+    outcome_of(host, asking=replace(ASKING, system="count", stop=("\n\n",), top_logprobs=5))
+    assert host.requests == [
+        Request(replace(FRAME, system="count"), "the row", num_predict=32, seed=5, stop=("\n\n",), top_logprobs=5)
+    ]
 
 
 def test_a_row_that_failed_is_asked_differently_and_one_that_was_cut_gets_more_room_and_time() -> None:
