@@ -43,6 +43,9 @@ LOCAL_WINDOW_S = 10.0
 LOCAL_BACKOFF_S = 5.0
 ENDGAME_LOOK_S = 0.05
 FEW_HOSTS = 64
+# what a model may need to come from a slow disk: a client that gives up before aborts the load
+LOAD_ALLOWANCE_S = 900.0
+ABOUT_AS_MUCH = 0.9
 # no tokeniser we know packs more characters of text than this into a token, on average over a whole prompt
 MAX_CHARS_PER_TOKEN = 16
 
@@ -105,8 +108,32 @@ class Fleet:
         self._configured = {member.name: member for member in members}
         self._tell_contexts()
 
-    def join(self, member: Member, now: float) -> None:
-        """Let a host take rows: it answers, has the model loaded and may take part."""
+    def attend(self, window: Window) -> None:
+        """Say where rows will wait, before there are any."""
+        self._window = window
+
+    def settle_on(self, member: Member) -> str:
+        """Return the model that a host should begin with: the one of which most is left for the slots that can do it.
+
+        A host counts for each of its models in equal parts. So a host that has only one of them is left to do that one,
+        and those that have the same models begin with the same: within a model each then takes what suits it.
+        """
+        before = self._market.loaded(member.name)
+        if before in member.models and self._window.left(before):
+            return before
+        claims = dict.fromkeys(member.models, 0.0)
+        for other in (*self._configured.values(), *(() if member.name in self._configured else (member,))):
+            for model in other.models & claims.keys():
+                claims[model] += (other.slots or 1) / len(other.models)
+        most = max(self._window.left(model) / claims[model] for model in claims)
+        order = [*self._window.behind, *sorted(member.models)]
+        return min(
+            (model for model in claims if self._window.left(model) / claims[model] >= ABOUT_AS_MUCH * most),
+            key=order.index,
+        )
+
+    def join(self, member: Member, now: float, *, loaded: str | None = None, load_s: float | None = None) -> None:
+        """Let a host take rows: it answers and may take part. `loaded`: the model it has in memory, after `load_s`."""
         host = self._hosts.get(member.name)
         if host is None or host.member != member:
             running = host.running if host else {}
@@ -121,6 +148,8 @@ class Fleet:
             self._configured[member.name] = member
             self._tell_contexts()
         self._tell_market(host)
+        if loaded is not None:
+            self._market.set_loaded(member.name, loaded, load_s)
 
     def leave(self, name: str) -> None:
         """Let a host take no more rows; what it has in flight may still come back."""
@@ -305,15 +334,19 @@ class Fleet:
 
     def _first(self, host: HostState, window: Window) -> Task | None:
         """Return the first row that the host can take, one that it failed before only if there is no other."""
-        dear = None
+        name = host.member.name
+        model = self._market.loaded(name) or self.settle_on(host.member)
+        other = dear = None
         for task in window:
             if self._can_take(host.member, task):
                 cost = self._cost(host, task)
-                if cost == 1.0:
+                if cost == 1.0 and task.key.model == model:
                     return task
+                if cost == 1.0 and other is None:
+                    other = task
                 if cost == DEAR and dear is None:
                     dear = task
-        return dear
+        return other or dear
 
     def _cost(self, host: HostState, task: Task) -> float:
         """Return the factor by which a row's history makes it dear to a host; infinite while others are to try it."""
@@ -409,10 +442,16 @@ class Fleet:
 
     def _start(self, host: HostState, task: Task, now: float, *, extra: bool = False) -> Slot:
         self._numbers += 1
-        expected_s = self._time_s(host.member.name, task) or host.pace.predicted_s(task.chars) or 0.0
+        name, model = host.member.name, task.key.model
+        expected_s = self._time_s(name, task) or host.pace.predicted_s(task.chars) or 0.0
         predicted_s = max(expected_s, host.pace.predicted_s(task.chars) or 0.0)
         deadline_s = max(host.member.min_deadline_s, DEADLINE_FACTOR * predicted_s)
-        slot = Slot(self._numbers, host.member.name, task, now, deadline_s, expected_s, extra)
+        loads = len(host.member.models) > 1 and self._market.loaded(name) != model
+        if loads:
+            expected_s += self._market.load_s(name, model)
+            deadline_s += LOAD_ALLOWANCE_S
+        self._market.set_loaded(name, model)
+        slot = Slot(self._numbers, name, task, now, deadline_s, expected_s, extra, loads)
         host.running[slot.number] = slot
         self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
         self._changed()
@@ -441,7 +480,7 @@ class Fleet:
             self._overruns.learn(slot.expected_s, outcome.duration_s)
         host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
         self._tell_market(host)
-        self._market.learn(host.member.name, task.key.model, task.chars, reply, outcome.duration_s, self._window)
+        self._market.learn(slot, reply, outcome.duration_s, self._window)
         self._replies += 1
         if self._replies.bit_count() == 1:
             # what fits a context depends on characters a token, which settle with the first replies
@@ -546,6 +585,10 @@ class Fleet:
             self.away(now)
             for host in recent:
                 host.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)
+
+    def speed(self, name: str) -> tuple[float, float] | None:
+        """Return the tokens per second that one request on a host reads and writes, None before its first reply."""
+        return self._market.speed(name)
 
 
 def _indices(names: list[str]) -> dict[str, int]:

@@ -18,6 +18,8 @@ RATE_WINDOW_S = 30.0
 MIN_REQUESTS = 5
 FIRST_BACKOFF_S = 5.0
 MAX_BACKOFF_S = 300.0
+# a host that is not there costs nothing to ask, and each second it is back without our knowing is lost
+MAX_ABSENT_S = 30.0
 
 GARBAGE_SAMPLE = 20
 GARBAGE_MIN = 10

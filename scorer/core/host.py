@@ -40,6 +40,7 @@ class Slot:
     """One row in flight on one host. `deadline_s` is how long the request may take from its start.
 
     `expected_s` is what it was predicted to take, 0 while nothing is known. `extra`: a second copy of the row.
+    `loads`: the host has another model in memory and is to load this row's first.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Slot:
     deadline_s: float
     expected_s: float = 0.0
     extra: bool = False
+    loads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

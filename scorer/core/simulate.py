@@ -21,9 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from scorer.core.bound import bound_of_job_s
 from scorer.core.fleet import Fleet, Member, Slot
-from scorer.core.health import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.simulated import AWAY, CHARS_PER_TOKEN, Rows, SimEvent, SimHost, Work
 from scorer.core.task import Attempt, Blame, Failed, Reply, Scored, Task
 from scorer.core.window import Window
@@ -32,7 +34,6 @@ from scorer.errors import FaultKind
 __all__ = ["POLICIES", "Policy", "Result", "SimEvent", "SimHost", "Try", "Usage", "Work", "simulate"]
 
 WINDOW = 512
-REFILL_AT = 384
 FAIL_FAST_S = 0.005
 CONNECT_S = 5.0
 PROBE_S = 0.1
@@ -109,7 +110,8 @@ class _Simulation:
         self.window = Window()
         self.windows = dict.fromkeys(self.hosts, self.window)
         self.turns = itertools.count()
-        self.next_row = 0
+        edges = np.searchsorted(self.rows.model, np.arange(len(work.models) + 1)).tolist()
+        self.behind = [range(begin, end) for begin, end in itertools.pairwise(edges)]
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.number = 0
         self.now = 0.0
@@ -135,6 +137,8 @@ class _Simulation:
 
     def run(self) -> None:
         self.fleet.configure(self.member(host) for host in self.hosts.values())
+        self.fleet.attend(self.window)
+        self.window.behind = {model: len(rows) for model, rows in zip(self.work.models, self.behind, strict=True)}
         for name, host in self.hosts.items():
             for event in host.events:
                 self.at(event.at_s, lambda name=name, event=event: self.begins(name, event))  # type: ignore[misc]
@@ -163,7 +167,7 @@ class _Simulation:
         for row in range(self.work.rows):
             turn = row * len(names) // self.work.rows if self.policy == "static" else row
             self.push(self.rows.task(row), names[turn % len(names) :] + names[: turn % len(names)])
-        self.next_row = self.work.rows
+        self.behind = []
         for window in self.windows.values():
             window.last = True
 
@@ -185,14 +189,18 @@ class _Simulation:
             self.push(task, others[turn:] + others[:turn] or [name])
 
     def refill(self) -> None:
-        slots = self.fleet.slots()
-        if self.next_row == self.work.rows or len(self.window) >= max(REFILL_AT, slots * 3 // 2):
+        """Bring the window up to size; each model has its share of it, as with the feeds of the dispatcher."""
+        if self.window.last or self.pushes:
             return
-        until = min(self.work.rows, self.next_row + max(WINDOW - REFILL_AT, slots // 2))
-        for row in range(self.next_row, until):
-            self.window.add(self.rows.task(row))
-        self.next_row = until
-        self.window.last = until == self.work.rows
+        size = max(WINDOW, self.fleet.slots() * 2) // max(1, sum(map(bool, self.behind)))
+        for i, model in enumerate(self.work.models):
+            rows = self.behind[i]
+            if rows and self.window.waiting(model) < size * 3 // 4:
+                for row in rows[: size // 4]:
+                    self.window.add(self.rows.task(row))
+                self.behind[i] = rows[size // 4 :]
+                self.window.behind[model] = len(self.behind[i])
+        self.window.last = not any(self.behind)
 
     def fill_all(self) -> None:
         for name in self.fleet.free_hosts(self.now):
@@ -353,7 +361,7 @@ class _Simulation:
             self.probing.remove(name)
             self.join(name)
         elif any(event.until_s is not None and event.until_s > self.now for event in self.hosts[name].events):
-            later = min(2 * backoff_s, MAX_BACKOFF_S)
+            later = min(2 * backoff_s, MAX_ABSENT_S)
             self.at(self.now + backoff_s * self.rng.uniform(0.8, 1.2), lambda: self.probe(name, later))
 
     def join(self, name: str) -> None:

@@ -106,7 +106,7 @@ class SimHost:
 class Work:
     """The rows of a simulation: how many, prompts lognormal with a median and sigma, outputs one of `output_tokens`.
 
-    Rows come in the order of their models, as a job's do.
+    Each model has an equal share of the rows, with those of the first model first.
     """
 
     rows: int

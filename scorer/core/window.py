@@ -7,7 +7,7 @@ models, ages. A free place has infinite weight, so that no comparison ever choos
 Invariant: a task is in the window or in flight or neither, never in both.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,12 +17,14 @@ from scorer.core.task import Task, TaskKey
 
 CAPACITY = 1024
 AGEING = 0.1
+RECENT = 32
 
 
 class Window:
     """An ordered set of waiting tasks.
 
     `chars` is the number of characters it holds. `last` is true once nothing is behind it: these are the last rows.
+    `behind` says by model how many rows are behind it, for as long as whoever fills it keeps that up.
     By place: `lengths` (characters), `models` (index into `model_names`) and `births` (the how manieth task it is, so
     that who keeps something about a place notices that another task is there now).
     """
@@ -34,6 +36,9 @@ class Window:
         self._picks = 0
         self.chars = 0
         self.last = False
+        self.behind: dict[str, int] = {}
+        self._waiting: Counter[str] = Counter()
+        self._recent: dict[str, deque[int]] = {}
         self.model_names: list[str] = []
         self.lengths = np.zeros(CAPACITY)
         self.models = np.zeros(CAPACITY, dtype=np.intp)
@@ -53,6 +58,23 @@ class Window:
     def keys(self) -> set[TaskKey]:
         """Return the identities of all waiting tasks."""
         return set(self._places)
+
+    def waiting(self, model: str) -> int:
+        """Count the waiting rows of a model."""
+        return self._waiting[model]
+
+    def left(self, model: str) -> int:
+        """Count the rows of a model that wait here or are behind."""
+        return self._waiting[model] + self.behind.get(model, 0)
+
+    def recent(self, model: str) -> list[int]:
+        """Return the lengths of a model's last rows as they came, taken meanwhile or not: what waits is picked over."""
+        return list(self._recent.get(model, ()))
+
+    def shares(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Return how many rows each of these places stands for, itself and those of its model behind the window."""
+        each = [1 + self.behind.get(name, 0) / max(self._waiting[name], 1) for name in self.model_names]
+        return np.array(each)[self.models[places]]
 
     def at(self, place: int) -> Task:
         """Return the task at a place; KeyError if the place is free."""
@@ -89,6 +111,8 @@ class Window:
         self.births[place] = self._born
         self._stamps[place] = self._picks
         self.chars += task.chars
+        self._waiting[task.key.model] += 1
+        self._recent.setdefault(task.key.model, deque(maxlen=RECENT)).append(task.chars)
 
     def take(self, key: TaskKey) -> Task:
         """Remove and return a task; KeyError if it does not wait here."""
@@ -99,6 +123,7 @@ class Window:
         self._free.append(place)
         self._picks += 1
         self.chars -= task.chars
+        self._waiting[task.key.model] -= 1
         return task
 
     def model(self, name: str) -> int:

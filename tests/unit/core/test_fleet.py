@@ -604,3 +604,46 @@ def test_a_copy_that_is_given_up_leaves_the_row_to_the_other() -> None:
     fleet, first, second = two_copies()
     assert fleet.abandon(first) is None
     assert fleet.abandon(second) is not None
+
+
+def test_a_host_begins_with_the_model_that_fewest_slots_can_do() -> None:
+    small, both = member("small", models="a"), member("both", models="a b")
+    fleet = fleet_of(small, both)
+    window = Window()
+    window.behind = {"a": 100, "b": 100}
+    fleet.attend(window)
+    assert (fleet.settle_on(small), fleet.settle_on(both)) == ("a", "b")
+    window.behind = {"a": 1000, "b": 100}
+    assert fleet.settle_on(both) == "a", "most of what is left"
+
+
+def test_hosts_alike_begin_with_the_same_model_in_the_jobs_order_and_stay_with_it() -> None:
+    one, two = member("one", models="a b"), member("two", models="a b")
+    fleet = fleet_of(one, two)
+    window = Window()
+    window.behind = {"b": 99, "a": 100}
+    fleet.attend(window)
+    assert (fleet.settle_on(one), fleet.settle_on(two)) == ("b", "b")
+    fleet.join(one, 0.0, loaded="b", load_s=9.0)
+    window.behind = {"b": 1, "a": 100}
+    assert fleet.settle_on(one) == "b", "it is in memory"
+    window.behind = {"b": 0, "a": 100}
+    assert fleet.settle_on(one) == "a", "nothing is left for the one in memory"
+
+
+def test_a_row_whose_model_must_be_loaded_has_time_for_that() -> None:
+    both = member("both", models="a b")
+    fleet = fleet_of(both)
+    fleet.join(both, 0.0, loaded="a", load_s=9.0)
+    window = Window()
+    for row, model in enumerate("ab"):
+        window.add(Task(TaskKey(model, row, 0), "", 400))
+    first, second = fleet.pick("both", window, 0.0), None
+    assert first is not None
+    assert (first.task.key.model, first.loads, first.deadline_s) == ("a", False, 120.0)
+    fleet.release(first, Scored(Reply("", "stop", 100, 60, 1.0, 3.0), {}, 4.0), 4.0)
+    second = fleet.pick("both", window, 4.0)
+    assert second is not None
+    assert second.loads
+    assert second.deadline_s > 900
+    assert second.expected_s > 9

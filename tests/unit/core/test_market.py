@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scorer.core.host import Slot
 from scorer.core.market import CLASSES, MANY_HOSTS, Market
 from scorer.core.task import Reply, Task, TaskKey
 from scorer.core.window import Window
@@ -15,11 +16,15 @@ def waiting(lengths: list[int], model: str = "m") -> Window:
     return window
 
 
+def slot(name: str, model: str, *, loads: bool = False) -> Slot:
+    return Slot(1, name, Task(TaskKey(model, 0, 0), "", 400), 0.0, 120.0, loads=loads)
+
+
 def teach(market: Market, name: str, prefill_tps: float, decode_tps: float, window: Window, model: str = "m") -> None:
     market.set_present(name, present=True)
     prefill_s, decode_s = 100 / prefill_tps, 60 / decode_tps
     reply = Reply("", "stop", 100, 60, prefill_s, decode_s)
-    market.learn(name, model, 400, reply, prefill_s + decode_s + 0.05, window)
+    market.learn(slot(name, model), reply, prefill_s + decode_s + 0.05, window)
 
 
 def best(market: Market, name: str, window: Window) -> int:
@@ -190,7 +195,29 @@ def test_several_models_have_each_their_own_times() -> None:
     assert np.isfinite(market.scores("a", window, window.taken())).all()
 
 
-def test_a_switch_of_models_must_be_worth_its_load() -> None:
+def two_models(old: int, new: int, load_s: float = 20.0) -> tuple[Market, Window]:
+    """Two hosts, alike but for reading, that have `old` in memory; with so many rows of each model in all."""
+    window = Window()
+    window.behind = {"old": max(old - 40, 0), "new": max(new - 40, 0)}
+    for model, rows in (("old", old), ("new", new)):
+        for row in range(min(rows, 40)):
+            window.add(Task(TaskKey(model, row, 0), "", 400 + 100 * row))
+    market = Market()
+    for name in ("a", "b"):
+        for model in ("old", "new"):
+            market.set_largest(name, model, np.inf)
+        market.set_loaded(name, "old", load_s)
+        for _ in range(60):
+            teach(market, name, 100 if name == "a" else 1000, 20, window, model="old")
+    return market, window
+
+
+def model_of_best(market: Market, name: str, window: Window) -> str:
+    places = window.taken()
+    return window.at(int(places[market.scores(name, window, places).argmin()])).key.model
+
+
+def test_rows_of_both_models_are_alike_where_loading_costs_nothing() -> None:
     window = waiting([4000], model="old")
     window.add(Task(TaskKey("new", 1, 0), "", 400))
     market = Market()
@@ -198,7 +225,56 @@ def test_a_switch_of_models_must_be_worth_its_load() -> None:
         for model in ("old", "new"):
             market.set_largest(name, model, np.inf)
         teach(market, name, 100 if name == "a" else 1000, 20, window, model="old")
-    assert best(market, "a", window) == 1, "the short one, whatever its model, while loading is not known to cost"
-    reply = Reply("", "stop", 100, 60, 1.0, 3.0, load_s=500.0)
-    market.learn("a", "old", 400, reply, 504.05, window)
-    assert best(market, "a", window) == 0
+    assert best(market, "a", window) == 1
+
+
+def test_a_host_stays_with_its_model_while_another_promises_no_more() -> None:
+    market, window = two_models(1000, 1000)
+    assert {model_of_best(market, name, window) for name in ("a", "b")} == {"old"}
+
+
+def test_a_host_goes_over_to_a_model_that_only_it_can_do() -> None:
+    market, window = two_models(1000, 1000)
+    market.set_largest("b", "new", -1.0)
+    market.reprice(window)
+    assert model_of_best(market, "a", window) == "new"
+    assert model_of_best(market, "b", window) == "old"
+
+
+def test_a_host_stays_until_it_has_worked_for_what_its_load_cost() -> None:
+    market, window = two_models(1000, 1000, load_s=60.0)
+    market.set_largest("b", "new", -1.0)
+    market.reprice(window)
+    assert model_of_best(market, "a", window) == "old"
+
+
+def test_when_a_models_rows_run_out_all_hosts_go_on_with_the_same() -> None:
+    market, window = two_models(0, 1000)
+    for row in range(30):
+        window.add(Task(TaskKey("third", row, 0), "", 400 + 100 * row))
+    for name in ("a", "b"):
+        market.set_largest(name, "third", np.inf)
+    assert {model_of_best(market, name, window) for name in ("a", "b")} == {"new"}
+
+
+def test_what_a_load_takes_is_learned_from_the_replies_that_needed_one() -> None:
+    market, window = two_models(10, 10)
+    market.set_loaded("a", "new")
+    market.learn(slot("a", "new", loads=True), Reply("", "stop", 100, 60, 1.0, 3.0, load_s=7.0), 11.0, window)
+    market.learn(slot("a", "new"), Reply("", "stop", 100, 60, 1.0, 3.0, load_s=0.2), 4.2, window)
+    assert (market.loaded("a"), market.load_s("a", "new"), market.load_s("a", "old")) == ("new", 0.0, 7.0)
+    (times,) = market.times_of(["a"], [("new", 400), ("old", 400)])
+    assert times[1] - times[0] == pytest.approx(7.0, rel=0.2)
+
+
+def test_a_model_of_which_more_is_left_counts_for_more_in_the_prices() -> None:
+    prices = []
+    for left in (100, 10_000):
+        market, window = two_models(100, left)
+        market.set_largest("b", "new", -1.0)
+        for _ in range(50):
+            market.reprice(window)
+        names, found = market.priced()
+        by_host = dict(zip(names, found, strict=True))
+        prices.append(by_host["a"] / by_host["b"])
+    assert prices[1] > 2 * prices[0], "only host a can do what is left, and becomes dear"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -247,3 +248,32 @@ def test_whatever_happens_a_row_is_won_once_and_hosts_are_not_overfilled(
     result = simulate(hosts, Work(60, seed=seed, output_tokens=(8, 60)), policy)
     check(result, hosts, 60)
     assert result.unfinished == 0
+
+
+def switches(result: Result, work: Work) -> dict[str, int]:
+    """Count how often each host went from one model to another."""
+    models: dict[str, list[int]] = {}
+    for one in sorted(result.tries, key=lambda one: one.start_s):
+        models.setdefault(one.host, []).append(one.row * len(work.models) // work.rows)
+    return {name: sum(a != b for a, b in pairwise(done)) for name, done in models.items()}
+
+
+@pytest.mark.parametrize("only_small", ["p40", "m1"])
+def test_hosts_that_have_both_models_leave_the_small_one_to_the_host_that_has_only_that(only_small: str) -> None:
+    hosts = tuple(replace(h, load_s=20.0, models=("small",) if h.name == only_small else ()) for h in HOME)
+    work = Work(2000, seed=1, models=("small", "big"))
+    result = simulate(hosts, work)
+    check(result, hosts, 2000)
+    assert result.ratio < 1.05
+    assert max(switches(result, work).values()) <= 1
+    first = {one.host: one.row for one in sorted(result.tries, key=lambda one: -one.start_s)}
+    assert {name for name, row in first.items() if row < 1000} == {only_small}
+
+
+def test_hosts_that_have_all_models_do_one_after_the_other_together() -> None:
+    hosts = tuple(replace(host, load_s=30.0) for host in HOME)
+    work = Work(1500, seed=1, models=("a", "b", "c"))
+    result = simulate(hosts, work)
+    check(result, hosts, 1500)
+    assert set(switches(result, work).values()) == {2}
+    assert result.makespan_s < 1.03 * (result.bound_s + 90)
