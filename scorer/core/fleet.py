@@ -118,6 +118,8 @@ class Fleet:
         A host counts for each of its models in equal parts. So a host that has only one of them is left to do that one,
         and those that have the same models begin with the same: within a model each then takes what suits it.
         """
+        if len(member.models) == 1:
+            return next(iter(member.models))
         before = self._market.loaded(member.name)
         if before in member.models and self._window.left(before):
             return before
@@ -125,12 +127,10 @@ class Fleet:
         for other in (*self._configured.values(), *(() if member.name in self._configured else (member,))):
             for model in other.models & claims.keys():
                 claims[model] += (other.slots or 1) / len(other.models)
-        most = max(self._window.left(model) / claims[model] for model in claims)
+        left = {model: self._window.left(model) / claimed for model, claimed in claims.items()}
         order = [*self._window.behind, *sorted(member.models)]
-        return min(
-            (model for model in claims if self._window.left(model) / claims[model] >= ABOUT_AS_MUCH * most),
-            key=order.index,
-        )
+        most = max(left.values())
+        return min((model for model in left if left[model] >= ABOUT_AS_MUCH * most), key=order.index)
 
     def join(self, member: Member, now: float, *, loaded: str | None = None, load_s: float | None = None) -> None:
         """Let a host take rows: it answers and may take part. `loaded`: the model it has in memory, after `load_s`."""

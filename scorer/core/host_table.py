@@ -16,7 +16,7 @@ from scorer.core.hours import Hours
 from scorer.core.url import normal_url
 from scorer.errors import UsageError
 
-Api = Literal["ollama", "openai", "embedded"]
+Api = Literal["ollama", "openai", "petals", "embedded"]
 
 TOKEN_KEYS = frozenset({"token_env", "token_file"})
 
@@ -24,6 +24,7 @@ TOKEN_KEYS = frozenset({"token_env", "token_file"})
 USELESS: Mapping[Api, frozenset[str]] = {
     "ollama": frozenset({"gguf", "threads", "model_digest"}),
     "openai": frozenset({"gguf", "threads"}),
+    "petals": frozenset({"gguf", "threads", "allow_cloud"}),
     "embedded": TOKEN_KEYS | {"url", "ca", "headers", "model_digest", "allow_cloud"},
 }
 

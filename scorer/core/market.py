@@ -24,7 +24,6 @@ STEPS = 2
 FIRST_REPLIES = 3
 CLASSES = 64
 MANY_HOSTS = 256
-MANY = 1 << 16
 SWITCH_MARGIN = 0.15
 LOADS_WORTH = 10.0
 BEHIND = 1e6
@@ -58,6 +57,8 @@ class Market:
         self._since_repricing = 0
         self._stale = True
         # by place of the window: where the row is cheapest, at what cost, and the second lowest cost
+        # only among many hosts: those that are cheapest for any row at the present prices
+        self._contending: Places | None = None
         self._seen: Places = np.zeros(0, dtype=np.intp)
         self._by: Places = np.zeros(0, dtype=np.intp)
         self._cheapest = np.zeros(0)
@@ -78,7 +79,7 @@ class Market:
         if self._present[host] != present:
             self._present[host] = present
             self._stale = True
-            self._seen[:] = -1
+            self._forget_costs()
 
     def set_slots(self, name: str, slots: int) -> None:
         """Say how many rows a host takes at once."""
@@ -121,7 +122,7 @@ class Market:
         if self._replies[host] == 1:
             self._enter(host, window)
             self._stale = True
-            self._seen[:] = -1
+            self._forget_costs()
         early = self._replies[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
         every = max(REPRICE_EVERY, len(self._index) // 2)
         if early or self._since_repricing >= every:
@@ -149,6 +150,8 @@ class Market:
 
     def _guess_others(self, host: int, model: int) -> None:
         """Believe of models that a host has not replied with yet what it has shown with this one, or it never would."""
+        if len(self._models) == 1:
+            return
         unknown = [m for m in self._models.values() if (host, m) not in self._speeds]
         self._fixed_s[host, unknown] = self._fixed_s[host, model]
         self._per_char_s[host, unknown] = self._per_char_s[host, model]
@@ -186,9 +189,13 @@ class Market:
             prices = settled(times, slots, before / (slots * before).sum(), (BETA,), STEPS)
         self._stale = False
         self._prices[hosts] = np.maximum(prices, 1e-12)
-        self._seen[:] = -1
+        self._forget_costs()
         if len(self._models) > 1:
             self._want_models(window)
+
+    def _forget_costs(self) -> None:
+        self._seen[:] = -1
+        self._contending = None
 
     def _enter(self, host: int, window: Window) -> None:
         """Give a host that has just replied for the first time a price at which half of the rows would suit it."""
@@ -341,8 +348,10 @@ class Market:
         if not new.size:
             return
         hosts = np.flatnonzero(self._present & (self._prices > 0))
-        if hosts.size * new.size > MANY:
-            hosts = self._contenders(hosts, window, self._sample(window))
+        if hosts.size > MANY_HOSTS:
+            if self._contending is None:
+                self._contending = self._contenders(hosts, window, self._sample(window))
+            hosts = self._contending
         costs = self._prices[hosts, None] * self._times(hosts, window, new)
         columns = np.arange(new.size)
         first = costs.argmin(axis=0)

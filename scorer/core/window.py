@@ -7,6 +7,7 @@ models, ages. A free place has infinite weight, so that no comparison ever choos
 Invariant: a task is in the window or in flight or neither, never in both.
 """
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from scorer.core.task import Task, TaskKey
 CAPACITY = 1024
 AGEING = 0.1
 RECENT = 32
+OLD = 50.0
 
 
 class Window:
@@ -33,7 +35,7 @@ class Window:
         self._places: OrderedDict[TaskKey, int] = OrderedDict()
         self._tasks: list[Task | None] = [None] * CAPACITY
         self._free = list(range(CAPACITY - 1, -1, -1))
-        self._picks = 0
+        self._age = 0.0
         self.chars = 0
         self.last = False
         self.behind: dict[str, int] = {}
@@ -44,7 +46,7 @@ class Window:
         self.models = np.zeros(CAPACITY, dtype=np.intp)
         self.births = np.zeros(CAPACITY, dtype=np.int64)
         self._born = 0
-        self._stamps = np.full(CAPACITY, np.inf)
+        self._weights = np.full(CAPACITY, np.inf)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -85,14 +87,15 @@ class Window:
 
     def taken(self) -> npt.NDArray[np.intp]:
         """Return the places that hold a task, in no particular order."""
-        return np.flatnonzero(np.isfinite(self._stamps))
+        return np.flatnonzero(self._weights != np.inf)
 
     def weights(self) -> npt.NDArray[np.float64]:
-        """Return exp(-0.1 x wait / (4 x window)) by place, the wait counted in picks; infinite where no task is."""
-        scale = AGEING / (4 * max(len(self), 1))
-        weights: npt.NDArray[np.float64] = np.exp(np.minimum((self._stamps - self._picks) * scale, 1.0))
-        weights[np.isinf(self._stamps)] = np.inf
-        return weights
+        """Return exp(-0.1 x wait / (4 x window)) by place, the wait counted in picks; infinite where no task is.
+
+        All ages grow alike, so only what a task weighs as it comes is worked out: the weights are right among each
+        other, up to a factor common to all.
+        """
+        return self._weights
 
     def add(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait, behind all others or, after a failed try, before them."""
@@ -109,7 +112,7 @@ class Window:
         self.models[place] = self.model(task.key.model)
         self._born += 1
         self.births[place] = self._born
-        self._stamps[place] = self._picks
+        self._weights[place] = math.exp(self._age)
         self.chars += task.chars
         self._waiting[task.key.model] += 1
         self._recent.setdefault(task.key.model, deque(maxlen=RECENT)).append(task.chars)
@@ -119,12 +122,18 @@ class Window:
         place = self._places.pop(key)
         task = self.at(place)
         self._tasks[place] = None
-        self._stamps[place] = np.inf
+        self._weights[place] = np.inf
         self._free.append(place)
-        self._picks += 1
+        self._grow_older()
         self.chars -= task.chars
         self._waiting[task.key.model] -= 1
         return task
+
+    def _grow_older(self) -> None:
+        self._age += AGEING / (4 * max(len(self._places), 1))
+        if self._age > OLD:
+            self._weights *= math.exp(-self._age)
+            self._age = 0.0
 
     def model(self, name: str) -> int:
         """Return the index by which the arrays know a model."""
@@ -139,4 +148,4 @@ class Window:
         self.lengths = np.concatenate([self.lengths, np.zeros(size)])
         self.models = np.concatenate([self.models, np.zeros(size, dtype=np.intp)])
         self.births = np.concatenate([self.births, np.zeros(size, dtype=np.int64)])
-        self._stamps = np.concatenate([self._stamps, np.full(size, np.inf)])
+        self._weights = np.concatenate([self._weights, np.full(size, np.inf)])
