@@ -1,11 +1,13 @@
 """Peak memory of reading a dataset, at 10,000 and at 1,000,000 rows: it must be the same.
 
-    python benchmarks/inputs_memory.py [ROWS]
+    python benchmarks/inputs_memory.py [ROWS] [KIND]
 
 Writes files of about 1.5 KB of text a row into a temporary folder (5 GB at 1,000,000 rows), reads each in a process of
 its own and prints how far its peak resident memory rose above that of the bare import, with the time it took.
 """
 
+import csv
+import gzip
 import json
 import platform
 import resource
@@ -16,6 +18,10 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FEW, MANY = 10_000, 1_000_000
 CHUNK = 1_000
@@ -26,21 +32,75 @@ def write_parquet(path: Path, rows: int, group: int) -> None:
 
     Not compressed: repeated chunks would shrink to nothing, and a column chunk of 1.5 GB is the hard case.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    chunk = pa.chunked_array([pa.array(texts())] * (rows // CHUNK))
-    table = pa.table({"id": pa.array(range(rows)), "text": chunk})
-    pq.write_table(table, path, row_group_size=group, compression="none", use_dictionary=False)
+    pq.write_table(table_of(rows), path, row_group_size=group, compression="none", use_dictionary=False)
+
+
+def write_parquet_folder(path: Path, rows: int, group: int) -> None:
+    """Write 100 Parquet files into a folder."""
+    path.mkdir()
+    # whole chunks, and empty files where there are not enough of them
+    for i in range(100):
+        write_parquet(path / f"part-{i}.parquet", rows // 100 // CHUNK * CHUNK or CHUNK * (i < rows // CHUNK), group)
+
+
+def write_arrow(path: Path, rows: int, group: int) -> None:
+    """Write an Arrow IPC file with record batches of `group` rows."""
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    table = table_of(rows).combine_chunks()
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=group)
+
+
+def write_stream(path: Path, rows: int, group: int) -> None:
+    """Write an Arrow IPC stream with record batches of `group` rows, as `datasets` does."""
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    table = table_of(rows)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=group)
 
 
 def write_jsonl(path: Path, rows: int, group: int) -> None:
     """Write `rows` rows as JSON Lines; there are no row groups."""
     del group
-    encoded = [json.dumps(text) for text in texts()]
     with path.open("w") as file:
-        for i in range(rows):
-            file.write(f'{{"id":{i},"text":{encoded[i % CHUNK]}}}\n')
+        json_lines(file, rows)
+
+
+def write_jsonl_gz(path: Path, rows: int, group: int) -> None:
+    """Write `rows` rows as JSON Lines, compressed with gzip."""
+    del group
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        json_lines(file, rows)
+
+
+def write_csv(path: Path, rows: int, group: int) -> None:
+    """Write `rows` rows as CSV; the texts have line breaks and quotation marks in them."""
+    del group
+    chunk = texts()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text"])
+        writer.writerows([i, chunk[i % CHUNK]] for i in range(rows))
+
+
+def json_lines(file: TextIO, rows: int) -> None:
+    """Write `rows` lines."""
+    encoded = [json.dumps(text) for text in texts()]
+    file.writelines(f'{{"id":{i},"text":{encoded[i % CHUNK]}}}\n' for i in range(rows))
+
+
+def table_of(rows: int) -> "pa.Table":
+    """Return a table of `rows` rows that repeats one chunk in memory."""
+    import pyarrow as pa
+
+    chunk = pa.chunked_array([pa.array(texts(), pa.large_string())] * (rows // CHUNK), pa.large_string())
+    return pa.table({"id": pa.array(range(rows)), "text": chunk})
 
 
 def texts() -> list[str]:
@@ -49,7 +109,15 @@ def texts() -> list[str]:
     return [source[i * 7 : i * 7 + 500 + 2 * i] for i in range(CHUNK)]
 
 
-WRITERS: dict[str, Callable[[Path, int, int], None]] = {"parquet": write_parquet, "jsonl": write_jsonl}
+WRITERS: dict[str, Callable[[Path, int, int], None]] = {
+    "parquet": write_parquet,
+    "folder": write_parquet_folder,
+    "arrow": write_arrow,
+    "ipc": write_stream,
+    "jsonl": write_jsonl,
+    "jsonl.gz": write_jsonl_gz,
+    "csv": write_csv,
+}
 
 
 def peak_mb() -> float:
@@ -84,22 +152,30 @@ def child(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def main(many: int) -> None:
-    """Measure every layout and print the table."""
+def main(many: int, kind: str = "") -> None:
+    """Measure every layout, or those of one kind of file, and print the table."""
     cases = [
         ("Parquet, row groups of 10,000", "parquet", 10_000),
         ("Parquet, a single row group", "parquet", many),
+        ("Parquet, a folder of 100 files", "folder", 10_000),
+        ("Arrow file, batches of 10,000", "arrow", 10_000),
+        ("Arrow file, a single batch", "arrow", many),
+        ("Arrow stream, batches of 1,000", "ipc", 1_000),
         ("JSON Lines", "jsonl", 0),
+        ("JSON Lines, gzip", "jsonl.gz", 0),
+        ("CSV", "csv", 0),
     ]
     print("| file | rows | bytes | peak growth MB | open s | census s | read s | µs a row | last 1,000 rows s |")
     print("|---|---|---|---|---|---|---|---|---|")
     base = 0.0
     for title, format_, group in cases:
+        if kind not in ("", format_):
+            continue
         for rows in (FEW, many):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"rows.{format_}"
                 child("write", format_, str(path), str(rows), str(group))
-                size = path.stat().st_size
+                size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
                 seen = json.loads(child("read", str(path)))
             base = seen["base"]
             opened, counted, whole, tail = seen["steps"]
@@ -120,7 +196,9 @@ if __name__ == "__main__":
             WRITERS[format_](Path(path), int(rows), int(group))
         case ["read", path]:
             read(path)
-        case [] | [_]:
-            main(int(sys.argv[1]) if len(sys.argv) > 1 else MANY)
+        case []:
+            main(MANY)
+        case [rows, *kind] if len(kind) <= 1:
+            main(int(rows), *kind)
         case _:
             sys.exit(__doc__)

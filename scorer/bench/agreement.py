@@ -10,6 +10,7 @@ chosen on the same labels that measure it, so it flatters a little, more so the 
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scorer.bench.statistics import LEVEL, NO_INTERVAL, Floats, Interval, wilson
 
 MAX_CATEGORIES = 25
+_SMALLEST_VARIANCE = 1e-12
+MAX_ALPHA_VALUES = 2_000  # Krippendorff's alpha compares each value with each
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Coefficient:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often each label (lines) met each score (columns): `counts` [labels × scores] over the same `values`."""
+    """How often each label (lines) met each score (columns): `counts` [labels, scores] over the same `values`."""
 
     values: tuple[float, ...]
     counts: NDArray[np.int64]
@@ -57,8 +60,8 @@ class Threshold:
 def kappa(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     """Return the quadratic-weighted kappa (Cohen 1968), weighted by the squared distance of the values themselves.
 
-    The interval is normal, from the large-sample variance. NaN if no value differs or there are more than
-    `MAX_CATEGORIES` of them, of which too few would be met twice.
+    The interval is normal, from the large-sample variance; there is none where that is zero, as it is when a rater
+    always says the same. NaN if no value differs or more than `MAX_CATEGORIES` do.
     """
     from scipy.stats import norm
     from statsmodels.stats.inter_rater import cohens_kappa
@@ -67,16 +70,19 @@ def kappa(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     n = int(np.asarray(labels).size)
     if table is None or len(table.values) < 2:
         return Coefficient(n, math.nan)
-    found = cohens_kappa(table.counts, weights=np.asarray(table.values), wt="quadratic")
-    value = float(found.kappa)
-    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(max(float(found.var_kappa), 0.0))
+    with np.errstate(invalid="ignore", divide="ignore"):  # tests of no agreement, which are not used
+        found = cohens_kappa(table.counts, weights=np.asarray(table.values), wt="quadratic")
+    value, variance = float(found.kappa), float(found.var_kappa)
+    if variance < _SMALLEST_VARIANCE:
+        return Coefficient(n, value)
+    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt(variance)
     return Coefficient(n, value, Interval(max(value - half, -1.0), min(value + half, 1.0)))
 
 
 def spearman(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     """Return Spearman's rank correlation with the interval of Bonett and Wright (2000); NaN if either is constant.
 
-    Fisher's transformation with a variance of (1 + r²/2) / (n − 3); no interval for fewer than four pairs.
+    Fisher's transformation with a variance of (1 + r²/2) / (n - 3); no interval for fewer than four pairs.
     """
     from scipy.stats import norm, spearmanr
 
@@ -92,12 +98,12 @@ def spearman(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     return Coefficient(n, value, Interval(math.tanh(middle - half), math.tanh(middle + half)))
 
 
-def alpha(labels: ArrayLike, scores: ArrayLike, level: str) -> Coefficient:
-    """Return Krippendorff's alpha; `level` is "interval" or "ordinal". NaN if all values are the same."""
+def alpha(labels: ArrayLike, scores: ArrayLike, level: Literal["interval", "ordinal"]) -> Coefficient:
+    """Return Krippendorff's alpha; NaN if all are the same or too many differ."""
     from krippendorff import alpha as reliability
 
     first, second = _pair(labels, scores)
-    if not first.size or np.ptp(np.concatenate([first, second])) == 0:
+    if not 1 < np.unique(np.concatenate([first, second])).size <= MAX_ALPHA_VALUES:
         return Coefficient(first.size, math.nan)
     return Coefficient(first.size, float(reliability(np.stack([first, second]), level_of_measurement=level)))
 

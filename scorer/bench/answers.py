@@ -85,7 +85,8 @@ def read_answers(folder: Path) -> Answers:
     if len(frame) != len(results):
         raise StoreError(f"{path} does not know all rows of the results: it belongs to another job")
     frame["question_id"] = frame["suite"] + "\n" + frame["case"]
-    frame["cluster"] = frame["suite"] + "\n" + frame["group"].where(frame["group"].notna(), frame["case"])
+    own = "case\n" + frame["case"]
+    frame["cluster"] = frame["suite"] + "\n" + ("group\n" + frame["group"]).where(frame["group"].notna(), own)
     expected = len(cases) * len(spec.models) * spec.samples
     return Answers(folder, spec, cases, frame, expected - len(frame))
 
@@ -108,8 +109,13 @@ def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 
 _TYPES = {
-    **{"row": pa.int64(), "sample": pa.int32(), "score": pa.float64(), "parsed": pa.bool_()},
-    **{"prompt_tokens": pa.int32(), "output_tokens": pa.int32(), "duration_s": pa.float64()},
+    "row": pa.int64(),
+    "sample": pa.int32(),
+    "score": pa.float64(),
+    "parsed": pa.bool_(),
+    "prompt_tokens": pa.int32(),
+    "output_tokens": pa.int32(),
+    "duration_s": pa.float64(),
     "finished_at": pa.timestamp("us", tz="UTC"),
 }
 

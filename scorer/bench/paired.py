@@ -4,8 +4,8 @@ Pure functions over numpy arrays: a pair is one question that both models have a
 difficulty of the questions from the noise, which is why two models' own intervals may overlap while one is plainly
 better.
 
-Invariants: differences are B minus A; a verdict is only given when test and interval agree, else it says borderline; the
-same pairs and seed give the same figures.
+Invariants: differences are B minus A; a verdict is only given when test and interval agree, else it says borderline;
+the same pairs and seed give the same figures.
 """
 
 import math
@@ -20,6 +20,7 @@ ALPHA = 1 - LEVEL
 POWER = 0.8
 RESAMPLES = 9_999
 SEED = 20_240_229
+_SMALLEST_ERROR = 1e-9
 _BATCH_DRAWS = 4_000_000
 
 
@@ -86,19 +87,24 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
 
 
 def clustered_p(differences: Floats, clusters: ArrayLike) -> float:
-    """Return the two-sided p-value of a mean difference of zero, with clustered errors and clusters − 1 degrees.
+    """Return the two-sided p-value of a mean difference of zero, with clustered errors and clusters - 1 degrees.
 
-    1 if all differences are zero; NaN with one cluster, of which no error can be told.
+    1 if all differences are zero. If they are all alike, there is no error to tell, and it is a sign test over the
+    clusters. NaN with one cluster.
     """
     from scipy.stats import t
 
     if not np.any(differences):
         return 1.0 if differences.size else math.nan
-    error = clustered_error(differences, clusters)
-    degrees = np.unique(np.asarray(clusters)).size - 1
-    if math.isnan(error) or error == 0:
-        return math.nan if math.isnan(error) else 0.0
-    return float(2 * t.sf(abs(differences.mean()) / error, degrees))
+    count = np.unique(np.asarray(clusters)).size
+    if count < 2:
+        return math.nan
+    if np.ptp(differences) == 0:
+        return mcnemar_p(0, count)
+    mean, error = float(differences.mean()), clustered_error(differences, clusters)
+    if error < _SMALLEST_ERROR:  # every cluster has the same mean
+        return 1.0 if abs(mean) < _SMALLEST_ERROR else mcnemar_p(0, count)
+    return float(2 * t.sf(abs(mean) / error, count - 1))
 
 
 def bootstrap_interval(differences: Floats, clusters: ArrayLike, *, seed: int = SEED) -> Interval:
@@ -192,7 +198,7 @@ def verdict(found: Paired, a: str, b: str, *, p: float | None = None) -> str:
     if shown is None:
         return f"Borderline: this does not settle which is better. {figures}. {limit}"
     if found.only_a + found.only_b == 0 and found.difference == 0:
-        return f"No difference: both are right and wrong on the same of {asked}. {limit}"
+        return f"No difference: {a} and {b} are right and wrong on the same of {asked}. {limit}"
     return f"No difference shown. {figures}. {limit}"
 
 

@@ -93,6 +93,8 @@ def clustered_error(values: ArrayLike, clusters: ArrayLike) -> float:
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
     if not observed.size or codes.max() == 0:
         return math.nan
+    if np.ptp(observed) == 0:
+        return 0.0
     fitted = OLS(observed, np.ones_like(observed)).fit(cov_type="cluster", cov_kwds={"groups": codes})
     return math.sqrt(max(float(fitted.cov_params()[0, 0]), 0.0))
 
@@ -117,7 +119,11 @@ def share(values: ArrayLike, clusters: ArrayLike | None = None, *, drawn: int | 
     independent = count == n and bool(np.isin(observed, (0.0, 1.0)).all())
     if independent or count == 1:
         return Mean(n, count, value, error, naive, naive)
-    effective_n = min(value * (1 - value) / error**2, drawn or n) if error > 0 else float(count)
+    if np.ptp(observed) == 0:
+        effective_n = float(count)
+    else:
+        # a variance that is almost zero, since each cluster has the same mean, is no reason to claim more than was seen
+        effective_n = min(value * (1 - value) / max(error**2, 1e-12), drawn or n)
     return Mean(n, count, value, error, naive, wilson(value * effective_n, effective_n))
 
 

@@ -4,6 +4,9 @@ Averages are of logarithms, so that one reply ten times too slow moves them no m
 """
 
 import math
+from dataclasses import replace
+
+from scorer.core.task import Reply
 
 DEFAULT_CHARS_PER_TOKEN = 4.0
 # text of any script; beyond, a server's count is wrong and must not spoil the others'
@@ -58,6 +61,17 @@ class TokenRatio:
     def tokens(self, chars: int) -> int:
         """Estimate the prompt tokens of a text of so many characters."""
         return math.ceil(chars / self.chars_per_token)
+
+    def counted(self, reply: Reply, chars: int) -> Reply:
+        """Return the reply with estimates of the tokens that its server does not count, to learn the host's speed by.
+
+        `chars` are those of the prompt. Such estimates are never stored.
+        """
+        if reply.prompt_tokens is not None and reply.output_tokens is not None:
+            return reply
+        prompt = self.tokens(chars) if reply.prompt_tokens is None else reply.prompt_tokens
+        output = self.tokens(len(reply.text)) if reply.output_tokens is None else reply.output_tokens
+        return replace(reply, prompt_tokens=prompt, output_tokens=output)
 
 
 class Pace:

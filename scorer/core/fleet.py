@@ -28,9 +28,9 @@ from scorer.core import endgame
 from scorer.core.estimate import TokenRatio
 from scorer.core.health import Breaker, BreakerState
 from scorer.core.host import HostState, HostView, Member, Slot
+from scorer.core.last_rows import LastRows
 from scorer.core.limit import Limit, work
-from scorer.core.market import Floats, Market, Places
-from scorer.core.speed import Overruns
+from scorer.core.market import Market
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
 from scorer.core.window import Window
 from scorer.errors import FaultKind
@@ -41,8 +41,6 @@ MAX_REFUSED = 3
 MAX_COPIES = 2
 LOCAL_WINDOW_S = 10.0
 LOCAL_BACKOFF_S = 5.0
-ENDGAME_LOOK_S = 0.05
-FEW_HOSTS = 64
 # what a model may need to come from a slow disk: a client that gives up before aborts the load
 LOAD_ALLOWANCE_S = 900.0
 ABOUT_AS_MUCH = 0.9
@@ -87,16 +85,13 @@ class Fleet:
         self._hosts: dict[str, HostState] = {}
         self._configured: dict[str, Member] = {}
         self._market = Market()
-        self._overruns = Overruns()
+        self._last_rows = LastRows(self._hosts, self._market)
         self._flights: dict[TaskKey, _Flight] = {}
         self._numbers = 0
         self._extra = 0
         self._replies = 0
         self._window = Window()
         self._away_at = float("-inf")
-        self._look: endgame.Look | None = None
-        self._fastest_s = 1.0
-        self._singles: list[TaskKey] = []
         self._limits: dict[str, int] = {}
         self._slots = 0
         self._pausing: set[str] = set()
@@ -182,7 +177,7 @@ class Fleet:
         """Take the best waiting row for a free slot of the host out of the window; None if it gets none now."""
         host = self._hosts.get(name)
         self._window = window
-        if host is None or host.free(now) <= 0 or self._rests(name, window, now):
+        if host is None or host.free(now) <= 0 or self._last_rows.rests(name, now, waiting=len(window) > 0):
             return None
         slot = None
         if len(window):
@@ -190,31 +185,15 @@ class Fleet:
             slot = self._start(host, window.take(task.key), now) if task else None
         elif window.last:
             slot = self._second_copy(host, now)
-        if slot is None and self._look is not None:
-            self._look.resting.add(name)
+        if slot is None:
+            self._last_rows.rest(name)
         return slot
-
-    def _rests(self, name: str, window: Window, now: float) -> bool:
-        """Whether the host got nothing a moment ago, since when nothing has changed that matters."""
-        look = self._recent_look(now, waiting=len(window) > 0)
-        return look is not None and name in look.resting
-
-    def _recent_look(self, now: float, *, waiting: bool) -> endgame.Look | None:
-        """Return the last look at the fleet if it is still true enough."""
-        look = self._look
-        fits = look is not None and bool(look.places.size) == waiting and now < look.at + ENDGAME_LOOK_S
-        return look if fits else None
-
-    def _changed(self, *, much: bool = False) -> None:
-        """Look anew at the last rows after a change; among many hosts one row more or less changes little."""
-        if much or len(self._hosts) <= FEW_HOSTS:
-            self._look = None
 
     def release(self, slot: Slot, outcome: Outcome, now: float) -> Settled:
         """Free the slot and say what becomes of its row; the host's health, limit and pace learn from the outcome."""
         host = self._hosts[slot.host]
         saturated = host.free(now) <= 0
-        self._changed(much=isinstance(outcome, Failed))
+        self._last_rows.changed(much=isinstance(outcome, Failed))
         flight = self._land(slot)
         if isinstance(outcome, Scored):
             self._learn(host, slot, outcome, now, saturated=saturated)
@@ -238,7 +217,7 @@ class Fleet:
         Return the row if it must wait again; None if another copy of it runs or has won.
         """
         flight = self._land(slot)
-        self._changed()
+        self._last_rows.changed()
         if flight is None:
             return None
         flight.task = replace(flight.task, tries=flight.task.tries + 1)
@@ -250,7 +229,7 @@ class Fleet:
         self._pausing = {name for name, _ in pauses}
         times = [t for _, t in pauses]
         if self._window.last and self._flights:
-            times.append(now + max(self._fastest_s / 2, ENDGAME_LOOK_S))
+            times.append(now + self._last_rows.next_look_s())
         return min(times, default=None)
 
     # -- what else the dispatcher asks ----------------------------------------------------------------------------
@@ -318,7 +297,7 @@ class Fleet:
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]
         if window.last:
-            scores = self._gated(host, window, places, scores, now)
+            scores = self._last_rows.gated(name, window, scores, now, self._cost, idle=not self._flights)
             if not np.isfinite(scores).any():
                 return None
         dear: set[int] = set()
@@ -356,87 +335,22 @@ class Fleet:
             return 1.0
         return np.inf if self._untried_elsewhere(host, task) else DEAR
 
-    def _gated(self, host: HostState, window: Window, places: Places, scores: Floats, now: float) -> Floats:
-        """Shut out the rows that the gate for the last rows does not let this host take."""
-        look = self._look_at_waiting(window, places, now)
-        own = look.hosts.get(host.member.name)
-        if own is None or len(look.hosts) < 2:
-            return scores
-        allowed = look.admitted(own)
-        if not self._flights:
-            # nothing runs, so waiting for somebody better would be waiting for ever
-            allowed |= look.fastest(own)
-        open_to = np.zeros(int(places.max()) + 1, dtype=bool)
-        open_to[look.places[allowed & (look.places < len(open_to))]] = True
-        return np.where(open_to[places], scores, np.inf)
-
-    def _look_at_waiting(self, window: Window, places: Places, now: float) -> endgame.Look:
-        """Compare all hosts for all of the last rows, unless that was done a moment ago."""
-        look = self._recent_look(now, waiting=True)
-        if look is not None:
-            return look
-        names, prices = self._market.priced()
-        tasks = [window.at(int(place)) for place in places]
-        times = self._market.times_of(names, [(task.key.model, task.chars) for task in tasks])
-        for i, task in enumerate(tasks):
-            if task.history:
-                times[[self._cost(self._hosts[name], task) == np.inf for name in names], i] = np.inf
-        slots = np.array([self._hosts[name].limit.value for name in names], float)
-        busy = self._busy(names, now)
-        soonest = endgame.Soonest(busy.free_in_s[:, None] + times)
-        level_s = endgame.level_s(times, prices, slots, busy)
-        self._look = endgame.Look(now, _indices(names), times, soonest, level_s, places)
-        return self._look
-
-    def _busy(self, names: list[str], now: float) -> endgame.Busy:
-        self._fastest_s = min(self._hosts[name].pace.typical_s or np.inf for name in names)
-        running = [(i, slot) for i, name in enumerate(names) for slot in self._hosts[name].running.values()]
-        at = np.array([i for i, _ in running], dtype=np.intp)
-        residuals_s = self._residuals_s([slot for _, slot in running], now)
-        work_s: Floats = np.bincount(at, residuals_s, len(names)).astype(float)
-        free_in_s = np.full(len(names), np.inf)
-        np.minimum.at(free_in_s, at, residuals_s)
-        free = [not self._hosts[name].running or self._hosts[name].free(now) > 0 for name in names]
-        free_in_s[free] = 0.0
-        return endgame.Busy(free_in_s, work_s)
-
-    def _residuals_s(self, slots: list[Slot], now: float) -> Floats:
-        expected_s = np.array([slot.expected_s for slot in slots], float)
-        return self._overruns.residuals_s(expected_s, now - np.array([slot.started for slot in slots], float))
-
     def _second_copy(self, host: HostState, now: float) -> Slot | None:
         """Start a second copy of the running row that would otherwise end last, if that pays."""
-        if not self._market.knows(host.member.name) or self._extra >= endgame.most_extra(self.slots()):
+        name = host.member.name
+        if not self._market.knows(name) or self._extra >= endgame.most_extra(self.slots()):
             return None
-        look = self._look_at_running(now)
-        if host.member.name not in look.hosts:
-            return None
-        for i in look.worth_a_copy(look.hosts[host.member.name]):
-            flight = self._flights.get(self._singles[i])
-            if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == host.member.name:
+        for key in self._last_rows.worth_a_copy(name, self._alone, now):
+            flight = self._flights.get(key)
+            if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == name:
                 continue
             if self._can_take(host.member, flight.task) and self._cost(host, flight.task) == 1.0:
                 return self._start(host, flight.task, now, extra=True)
         return None
 
-    def _look_at_running(self, now: float) -> endgame.Look:
-        """Compare all hosts for all rows of which one copy runs, unless that was done a moment ago."""
-        look = self._recent_look(now, waiting=False)
-        if look is not None:
-            return look
-        names, _ = self._market.priced()
-        hosts = _indices(names)
-        singles = {key: flight.copies[0] for key, flight in self._flights.items() if len(flight.copies) < MAX_COPIES}
-        times = self._market.times_of(names, [(key.model, slot.task.chars) for key, slot in singles.items()])
-        ends = self._busy(names, now).free_in_s[:, None] + times
-        for i, slot in enumerate(singles.values()):
-            if slot.host in hosts:
-                ends[hosts[slot.host], i] = np.inf
-        self._singles = list(singles)
-        residuals_s = self._residuals_s(list(singles.values()), now)
-        soonest = endgame.Soonest(ends)
-        self._look = endgame.Look(now, hosts, times, soonest, residuals_s=residuals_s)
-        return self._look
+    def _alone(self) -> dict[TaskKey, Slot]:
+        """Return the rows of which one copy runs."""
+        return {key: flight.copies[0] for key, flight in self._flights.items() if len(flight.copies) < MAX_COPIES}
 
     # -- the rules --------------------------------------------------------------------------------------------------
 
@@ -454,7 +368,7 @@ class Fleet:
         slot = Slot(self._numbers, name, task, now, deadline_s, expected_s, extra, loads)
         host.running[slot.number] = slot
         self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
-        self._changed()
+        self._last_rows.changed()
         self._extra += extra
         return slot
 
@@ -477,7 +391,7 @@ class Fleet:
         task, reply = slot.task, outcome.reply
         host.succeeded(now, task.chars, outcome.duration_s)
         if slot.expected_s:
-            self._overruns.learn(slot.expected_s, outcome.duration_s)
+            self._last_rows.learn(slot.expected_s, outcome.duration_s)
         host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
         self._tell_market(host)
         self._market.learn(slot, reply, outcome.duration_s, self._window)
@@ -589,7 +503,3 @@ class Fleet:
     def speed(self, name: str) -> tuple[float, float] | None:
         """Return the tokens per second that one request on a host reads and writes, None before its first reply."""
         return self._market.speed(name)
-
-
-def _indices(names: list[str]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(names)}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scorer.core.estimate import TokenRatio
 from scorer.core.host import Slot
 from scorer.core.price import BETA, from_scratch, settled
+from scorer.core.residence import NOTHING, Prospect, Residence
 from scorer.core.speed import Outputs, Speed
 from scorer.core.task import Reply
 from scorer.core.window import Window
@@ -24,9 +25,6 @@ STEPS = 2
 FIRST_REPLIES = 3
 CLASSES = 64
 MANY_HOSTS = 256
-SWITCH_MARGIN = 0.15
-LOADS_WORTH = 10.0
-BEHIND = 1e6
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -48,12 +46,7 @@ class Market:
         self._fixed_s = np.zeros((0, 0))
         self._per_char_s = np.zeros((0, 0))
         self._largest_chars = np.zeros((0, 0))
-        # by host: the model that it has or is about to have in memory, and what loading one took the last time
-        self._loaded: dict[int, int] = {}
-        self._load_s: dict[int, float] = {}
-        self._wanted: dict[int, int] = {}
-        self._worked_s: dict[int, float] = {}
-        self._promises: dict[tuple[int, int], float] = {}
+        self._residence = Residence()
         self._since_repricing = 0
         self._stale = True
         # by place of the window: where the row is cheapest, at what cost, and the second lowest cost
@@ -109,14 +102,15 @@ class Market:
     def learn(self, slot: Slot, reply: Reply, duration_s: float, window: Window) -> None:
         """Take in a reply, and let prices follow when it is time."""
         host, model, chars = self.host(slot.host), slot.task.key.model, slot.task.chars
-        self._speeds.setdefault((host, self._model(model)), Speed()).learn(reply, duration_s)
-        self.outputs(model).learn(reply.output_tokens)
+        counted = self.ratio(model).counted(reply, chars)
+        self._speeds.setdefault((host, self._model(model)), Speed()).learn(counted, duration_s)
+        self.outputs(model).learn(counted.output_tokens)
         self.ratio(model).learn(chars, reply.prompt_tokens)
         self._refresh_times(host, self._model(model))
         self._guess_others(host, self._model(model))
         if slot.loads and reply.load_s is not None:
-            self._load_s[host] = reply.load_s
-        self._worked_s[host] = self._worked_s.get(host, 0.0) + duration_s
+            self._residence.set_loaded(host, self._model(model), reply.load_s)
+        self._residence.worked(host, duration_s)
         self._replies[host] += 1
         self._since_repricing += 1
         if self._replies[host] == 1:
@@ -130,23 +124,16 @@ class Market:
 
     def set_loaded(self, name: str, model: str, load_s: float | None = None) -> None:
         """Say which model a host has in memory, or is about to; `load_s`: what loading it took, where that is known."""
-        host = self.host(name)
-        if self._loaded.get(host) != self._model(model):
-            self._worked_s[host] = 0.0
-            self._wanted.pop(host, None)
-        self._loaded[host] = self._model(model)
-        if load_s is not None:
-            self._load_s[host] = load_s
+        self._residence.set_loaded(self.host(name), self._model(model), load_s)
 
     def loaded(self, name: str) -> str | None:
         """Return the model that a host has in memory, None if it is not known to have any."""
-        column = self._loaded.get(self.host(name))
-        return None if column is None else list(self._models)[column]
+        column = self._residence.loaded(self.host(name))
+        return None if column == NOTHING else list(self._models)[column]
 
     def load_s(self, name: str, model: str) -> float:
         """Return the seconds that a host would first need to load this model, 0 where it has it or nothing is known."""
-        host = self.host(name)
-        return 0.0 if self._loaded.get(host) == self._model(model) else self._load_s.get(host, 0.0)
+        return self._residence.load_s(self.host(name), self._model(model))
 
     def _guess_others(self, host: int, model: int) -> None:
         """Believe of models that a host has not replied with yet what it has shown with this one, or it never would."""
@@ -191,7 +178,19 @@ class Market:
         self._prices[hosts] = np.maximum(prices, 1e-12)
         self._forget_costs()
         if len(self._models) > 1:
-            self._want_models(window)
+            self._compare_models(window)
+
+    def _compare_models(self, window: Window) -> None:
+        """Let hosts decide between the models of which rows are left."""
+        hosts = np.flatnonzero(self._present & (self._prices > 0))
+        prospects = {}
+        for name in window.model_names:
+            if window.left(name):
+                lengths, model = np.array(window.recent(name), float), self._model(name)
+                times = self._times_for(hosts, np.full(len(lengths), model), lengths)
+                prospects[model] = Prospect.of(self._prices[hosts, None] * times, times, window.left(name))
+        if len(prospects) > 1 and hosts.size:
+            self._residence.decide(hosts.tolist(), prospects, max(float(self._slots[hosts].sum()), 1.0))
 
     def _forget_costs(self) -> None:
         self._seen[:] = -1
@@ -262,7 +261,10 @@ class Market:
             # what nobody else can take comes first, and is not compared
             scores = np.where(only_here, 0.0, own * self._prices[host] / np.where(only_here, 1.0, elsewhere))
         scores[np.isinf(own)] = np.inf
-        return self._settled(host, scores, window, places) if self._load_s.get(host) else scores
+        if not self._residence.load_s(host):
+            return scores
+        columns = self._columns(window)
+        return self._residence.preferred(host, scores, columns[window.models[places]], columns.tolist())
 
     def _own_times(self, host: int, window: Window, places: Places) -> Floats:
         """Return t(h, i) for one host, the load of a model included where it would have to switch."""
@@ -272,69 +274,6 @@ class Market:
             own = self._fixed_s[host, 0] + self._per_char_s[host, 0] * window.lengths[places]
         times: Floats = own
         return times
-
-    def _settled(self, host: int, scores: Floats, window: Window, places: Places) -> Floats:
-        """Return the scores with those of models that would have to be loaded put behind all others."""
-        columns = self._columns(window)[window.models[places]]
-        possible = set(columns[np.isfinite(scores)].tolist())
-        wanted = self._wanted.get(host, self._loaded.get(host, -1))
-        if possible and wanted not in possible:
-            # its rows have run out: all hosts to which the others promise about the same go on with the same
-            promises = {model: self._promises.get((host, model), 1.0) for model in possible}
-            good = min(promises.values()) * (1 + SWITCH_MARGIN)
-            wanted = next(m for m in self._columns(window).tolist() if promises.get(m, np.inf) <= good)
-        return np.where(columns == wanted, scores, (scores + 1) * BEHIND)
-
-    def _want_models(self, window: Window) -> None:
-        """Find for each host the model that it should do now: the one it has, unless another promises more.
-
-        What a model promises a host is what its rows, as they come, cost there and at the best of the others: a host
-        that compared the waiting rows one by one would switch for each long row that nobody else is after. The load
-        serves the host's share of the rows that are left. Prices never rest, hence SWITCH_MARGIN, and a host stays with
-        a model until it has worked LOADS_WORTH times as long as the load took.
-        """
-        self._wanted.clear()
-        switching = {host: load_s for host, load_s in self._load_s.items() if load_s > 0 and self._present[host]}
-        hosts = np.flatnonzero(self._present & (self._prices > 0))
-        models = [model for model in window.model_names if window.left(model)]
-        if not switching or len(models) < 2 or not hosts.size:
-            return
-        promises = {self._model(model): self._promised(hosts, model, window) for model in models}
-        slots = max(float(self._slots[hosts].sum()), 1.0)
-        left = {self._model(model): window.left(model) for model in models}
-        for i, host in enumerate(hosts.tolist()):
-            if host not in switching:
-                continue
-            own = {model: (promise[i], mean_s[i]) for model, (promise, mean_s) in promises.items()}
-            loaded = self._loaded.get(host, -1)
-            self._promises |= {(host, model): promise for model, (promise, _) in own.items()}
-
-            def cost(model: int, own: dict[int, tuple[float, float]] = own, host: int = host) -> float:
-                promise, mean_s = own[model]
-                share_s = max(left[model] / slots, 1.0) * mean_s
-                return promise * (1 + SWITCH_MARGIN + 2 * switching[host] / share_s)
-
-            if loaded in own and self._worked_s.get(host, 0.0) < LOADS_WORTH * switching[host]:
-                continue
-            best = min(own, key=lambda model: own[model][0] if model == loaded else cost(model))
-            if np.isfinite(own[best][0]):
-                self._wanted[host] = best
-
-    def _promised(self, hosts: Places, model: str, window: Window) -> tuple[Floats, Floats]:
-        """Return by host what a model's rows cost there over what they cost at the best of the others, and their time.
-
-        0 where no other host can do it, infinite where this one cannot.
-        """
-        lengths = np.array(window.recent(model), float)
-        times = self._times_for(hosts, np.full(len(lengths), self._model(model)), lengths)
-        costs = self._prices[hosts, None] * times
-        order = np.argsort(costs, axis=0)[:2]
-        columns = np.arange(len(lengths))
-        second = costs[order[-1], columns] if len(hosts) > 1 else np.full(len(lengths), np.inf)
-        elsewhere = np.where(order[0] == np.arange(len(hosts))[:, None], second, costs[order[0], columns])
-        own, others = costs.sum(axis=1), elsewhere.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(own), own / others, np.inf), times.mean(axis=1)
 
     def _appraise(self, window: Window, places: Places) -> None:
         """Find for each row where it is cheapest and second cheapest, unless that is known already."""
@@ -381,8 +320,7 @@ class Market:
         models = np.array([self._model(model) for model, _ in rows], dtype=np.intp)
         times = self._times_for(hosts, models, np.array([chars for _, chars in rows], float))
         if len(self._models) > 1:
-            loads = np.array([self._load_s.get(int(host), 0.0) for host in hosts])
-            times += loads[:, None] * (np.array([self._loaded.get(int(host), -1) for host in hosts])[:, None] != models)
+            times += self._residence.loads_s(hosts, models)
         return times
 
     # -- room ---------------------------------------------------------------------------------------------------------
@@ -413,7 +351,7 @@ class Market:
     def speed(self, name: str) -> tuple[float, float] | None:
         """Return the tokens per second that one request on a host reads and writes, with the model it has now."""
         host = self._index.get(name, -1)
-        speed = self._speeds.get((host, self._loaded.get(host, -1)))
+        speed = self._speeds.get((host, self._residence.loaded(host)))
         if speed is None or not speed.prefill_s.value or not speed.decode_s.value:
             return None
         return 1 / speed.prefill_s.value, 1 / speed.decode_s.value

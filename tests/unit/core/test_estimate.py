@@ -1,10 +1,13 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.core.estimate import CALIBRATED_AFTER, LogMean, Pace, TokenRatio
+from scorer.core.speed import Speed
+from scorer.core.task import Reply
 
 positive = st.floats(1e-6, 1e6)
 
@@ -103,3 +106,21 @@ def test_replies_to_empty_texts_alone_predict_nothing() -> None:
     pace = Pace()
     pace.learn(0, 2.0)
     assert pace.predicted_s(10) is None
+
+
+def test_lengths_that_a_server_does_not_count_are_estimated_and_those_it_counts_are_not() -> None:
+    ratio = TokenRatio()
+    uncounted = Reply(text="x" * 40, finish="stop")
+    assert ratio.counted(uncounted, 400) == replace(uncounted, prompt_tokens=100, output_tokens=10)
+    half = replace(uncounted, prompt_tokens=7)
+    assert ratio.counted(half, 400) == replace(half, output_tokens=10)
+    whole = replace(half, output_tokens=3)
+    assert ratio.counted(whole, 400) is whole
+
+
+def test_a_host_that_counts_no_tokens_is_learned_by_wall_time() -> None:
+    fast, slow, ratio = Speed(), Speed(), TokenRatio()
+    for speed, duration_s in ((fast, 1.0), (slow, 10.0)):
+        speed.learn(ratio.counted(Reply(text="x" * 40, finish="stop"), 400), duration_s)
+        assert speed.known
+    assert slow.prefill_s.value == pytest.approx(10 * (fast.prefill_s.value or 0.0))
