@@ -1,8 +1,9 @@
 """What the choice of rows brings on real sockets: `python benchmarks/sockets.py [ROWS [ROUNDS]]` prints a table.
 
 The whole program scores a dataset on doubles of Ollama that read and write at unequal speeds, each in a process of its
-own, in fast motion. Prices and first come take turns; both have the same slots, breakers and second copies. The bound is
-that of the hosts' true speeds on the same rows, so the program's own costs and the machine's noise are in the ratios.
+own, in fast motion. Prices and first come take turns; both have the same slots, breakers and second copies. The bound
+is that of the hosts' true speeds on the same rows, so the program's own costs and the machine's noise are in the
+ratios.
 """
 
 import json
@@ -61,9 +62,7 @@ def doubles(speeds: tuple[tuple[float, float], ...]) -> Iterator[list[str]]:
             command += ["--decode-tps", str(decode_tps), "--overhead-s", str(OVERHEAD_S)]
             command += ["--time-scale", str(TIME_SCALE), "--output-tokens", str(OUTPUT_TOKENS), "--model", MODEL]
             environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-            process = stack.enter_context(
-                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
-            )
+            process = stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
             stack.callback(process.kill)
             assert process.stdout is not None
             urls.append(process.stdout.readline().strip())
@@ -131,7 +130,7 @@ def once(policy: str, dataset: Path, hosts: Path) -> Round:
     folder = Path(tempfile.mkdtemp(dir=dataset.parent))
     command = [sys.executable, __file__, "child", policy, str(dataset), str(folder), str(hosts)]
     environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
-    said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     shutil.rmtree(folder)
     return Round(policy, json.loads(said.stdout.splitlines()[-1]))
 
