@@ -1,7 +1,7 @@
 """JSON Lines files: one JSON object a line, in order, in blocks of about a megabyte.
 
-`scan` reads the whole file once when a dataset is opened. It counts the rows and finds one type per column that fits
-every line, which a streaming reader that infers types from its first block cannot do; every mistake in the file is
+`scan` reads every file once, whole, when a dataset is opened. It counts the rows and finds one type per column that
+fits every line, which a streaming reader that infers types from its first block cannot do; every mistake in the file is
 thus found while the user is present, with its line number, and not two days into a run.
 
 What is accepted and what it means:
@@ -18,72 +18,58 @@ Arrow parses the blocks. A block that it refuses is parsed again by `scorer.inpu
 is listed above or says which line is wrong.
 """
 
+import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import types
 
 from scorer.errors import UsageError
 from scorer.inputs.jsonrepair import clash, mended
+from scorer.inputs.lines import BLOCK_BYTES, BOM, MAX_LINE_BYTES, Block, blocks, compression, decompressed
+from scorer.inputs.trouble import reading
 
-BLOCK_BYTES = 1 << 20
-MAX_LINE_BYTES = 64 << 20
 # Arrow's parser recurses on the C stack, and a line of 100,000 brackets would kill the process.
 MAX_DEPTH = 200
 MAX_COLUMNS = 10_000
 _THREADS = 2
 _BRACKET_OR_STRING = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
-_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_ARRAY_ADVICE = "JSON Lines has one object a line; a JSON array becomes that with `jq -c '.[]' a.json > a.jsonl`"
 
 
-class Block(NamedTuple):
-    """Whole lines of a file: those that are not blank, with their 1-based numbers (0: unknown place in the file)."""
-
-    path: str
-    first_line: int
-    text: bytes
-
-    def lines(self) -> list[bytes]:
-        """Return the lines that hold something."""
-        return [line for line in self.text.split(b"\n") if line and not line.isspace()]
-
-    def numbered(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (line number, line) for the lines that hold something."""
-        for offset, line in enumerate(self.text.split(b"\n")):
-            if line and not line.isspace():
-                yield self.first_line + offset if self.first_line else 0, line
-
-
-def scan(path: str) -> tuple[pa.Schema, int]:
-    """Return one schema that fits every line, and the number of rows. Raises UsageError and OSError."""
+def scan(paths: Sequence[str]) -> tuple[pa.Schema, int]:
+    """Return one schema that fits every line of all files, and the number of rows. Raises UsageError, StoreError."""
     schema, rows = pa.schema([]), 0
-    with open(path, "rb") as file:
-        for block, table in _inferred(_blocks(path, file)):
-            rows += table.num_rows
-            try:
-                # Of a table without explicit schema only the types are right: apache/arrow#51305.
-                schema = pa.unify_schemas([schema, _changed(table.schema, _no_dates)], promote_options="permissive")
-            except pa.ArrowException as error:
-                raise _wrong(block, schema, error) from error
-            if len(schema) > MAX_COLUMNS:
-                raise UsageError(
-                    f"{path}: more than {MAX_COLUMNS} different keys; JSON Lines wants the same few a line"
-                )
+    for path in paths:
+        with reading(path), decompressed(path) as file:
+            for block, table in _inferred(_blocks(path, file)):
+                rows += table.num_rows
+                schema = _widened(schema, block, table.schema)
     return _changed(schema, _no_null_items), rows
 
 
-def read(path: str, schema: pa.Schema, start: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _widened(schema: pa.Schema, block: Block, found: pa.Schema) -> pa.Schema:
+    try:
+        # Of a table without explicit schema only the types are right: apache/arrow#51305.
+        schema = pa.unify_schemas([schema, _changed(found, _no_dates)], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise _wrong(block, schema, error) from error
+    if len(schema) > MAX_COLUMNS:
+        raise UsageError(f"{block.path}: more than {MAX_COLUMNS} different keys; JSON Lines wants the same few a line")
+    return schema
+
+
+def read(path: str, schema: pa.Schema, start: int) -> Generator[tuple[int, pa.RecordBatch], None, int]:
     """Yield (index of the first row, batch) with the columns of `schema`, from the block that holds row `start` on.
 
-    Blocks before it are counted, not parsed.
+    Blocks before it are counted, not parsed. Returns the number of rows.
     """
     row = 0
-    with open(path, "rb") as file:
+    with decompressed(path) as file:
         for block in _blocks(path, file):
             lines = block.lines()
             first, row = row, row + len(lines)
@@ -92,10 +78,19 @@ def read(path: str, schema: pa.Schema, start: int) -> Iterator[tuple[int, pa.Rec
             for batch in _parse(block, lines, schema).to_batches():
                 yield first, batch
                 first += batch.num_rows
+    return row
 
 
 def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield about `rows` rows (fewer where lines are long) from `places` places spread evenly over the file's bytes."""
+    """Yield about `rows` rows (fewer where lines are long) from `places` places spread evenly over the file's bytes.
+
+    A compressed file has but one place, its beginning.
+    """
+    if compression(path):
+        with decompressed(path) as file:
+            first = next(_blocks(path, file), Block(path, 1, b""))
+            yield from _parse(first, first.lines(), schema).slice(0, rows).to_batches()
+        return
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         for place in range(places):
@@ -103,33 +98,19 @@ def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.R
             lines = _lines_between(file, begin, end, -(-rows // places))
             if lines:
                 text = b"".join(lines)
-                block = Block(path, 0, text.removeprefix(_BOM) if begin == 0 else text)
+                block = Block(path, 0, text.removeprefix(BOM) if begin == 0 else text)
                 yield from _parse(block, block.lines(), schema).to_batches()
 
 
 def _blocks(path: str, file: BinaryIO) -> Iterator[Block]:
-    """Cut a file into blocks of whole lines."""
-    rest, line = b"", 1
-    while data := file.read(BLOCK_BYTES):
-        if line == 1 and not rest:
-            if data.startswith(_UTF16_BOMS):
-                raise UsageError(f"{path}: the file is UTF-16, JSON Lines must be UTF-8: convert it first")
-            data = data.removeprefix(_BOM)
-        cut = data.rfind(b"\n") + 1
-        if not cut:
-            rest += data
-            if len(rest) > MAX_LINE_BYTES:
-                raise UsageError(
-                    f"{path}:{line}: the line is longer than {MAX_LINE_BYTES >> 20} MiB; "
-                    "JSON Lines has one object a line (a JSON array must be converted first)"
-                )
-            continue
-        text = rest + data[:cut]
-        rest = data[cut:]
-        yield Block(path, line, text)
-        line += text.count(b"\n")
-    if rest:
-        yield Block(path, line, rest)
+    return blocks(path, _not_an_array(path, file), "JSON Lines", _ARRAY_ADVICE)
+
+
+def _not_an_array(path: str, file: BinaryIO) -> BinaryIO:
+    """Refuse the other thing that a .json file can be, before 64 MiB of its one line have been read."""
+    if isinstance(file, io.BufferedReader) and file.peek(1).removeprefix(BOM).lstrip()[:1] == b"[":
+        raise UsageError(f"{path}:1: holds a list, not an object: {_ARRAY_ADVICE}")
+    return file
 
 
 def _inferred(blocks: Iterator[Block]) -> Iterator[tuple[Block, pa.Table]]:

@@ -5,12 +5,14 @@ through a small buffer instead of whole column chunks (`pre_buffer=False`; 97 MB
 ever asks for a row out of order. pyarrow.parquet is imported on use, since it costs a tenth of a second.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from scorer.inputs.pieces import MAX_BYTES, MAX_ROWS
+from scorer.inputs.schemas import agreed
+from scorer.inputs.trouble import reading
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -18,31 +20,47 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 64 << 10
 
 
-def scan(path: str) -> tuple[pa.Schema, int]:
-    """Return the schema and the number of rows, from the footer alone. Raises pyarrow's errors and OSError."""
-    with _open(path) as file:
-        return file.schema_arrow.remove_metadata(), file.metadata.num_rows
+def scan(paths: Sequence[str]) -> tuple[pa.Schema, int]:
+    """Return the schema that all files share and the number of rows, from the footers alone.
 
-
-def read(path: str, columns: Sequence[str], start: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield (index of the first row, batch) with at least these columns, from the row group that holds `start` on.
-
-    Row groups that end before `start` are not touched.
+    Raises UsageError, StoreError.
     """
+    rows = 0
+
+    def schemas() -> Iterator[tuple[str, pa.Schema]]:
+        nonlocal rows
+        for path in paths:
+            with reading(path), _open(path) as file:
+                rows += file.metadata.num_rows
+                yield path, file.schema_arrow.remove_metadata()
+
+    return agreed(schemas()), rows
+
+
+def read(path: str, schema: pa.Schema, start: int) -> Generator[tuple[int, pa.RecordBatch], None, int]:
+    """Yield (index of the first row, batch) with at least the columns of `schema`, from the row group of `start` on.
+
+    Row groups that end before `start` are not touched. Returns the number of rows.
+    """
+    columns = schema.names
     with _open(path) as file:
+        if start >= file.metadata.num_rows:
+            return int(file.metadata.num_rows)
         row, groups = _groups_from(file, start)
         batch_rows = _batch_rows(file, columns)
         for batch in file.iter_batches(batch_rows, row_groups=groups, columns=list(columns), use_threads=False):
             yield row, batch
             row += batch.num_rows
+    return row
 
 
-def heads(path: str, columns: Sequence[str], places: int, rows: int) -> Iterator[pa.RecordBatch]:
+def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.RecordBatch]:
     """Yield about `rows` rows: the first ones of up to `places` row groups spread over the file."""
+    columns = schema.names
     with _open(path) as file:
         filled = [g for g in range(file.num_row_groups) if file.metadata.row_group(g).num_rows]
         chosen = [filled[i * len(filled) // places] for i in range(places)] if len(filled) > places else filled
-        batch_rows = _batch_rows(file, columns)
+        batch_rows = _batch_rows(file, columns) if filled else 0
         for n, group in enumerate(chosen):
             # Small groups leave their share to those after them.
             wanted = rows // (len(chosen) - n)

@@ -4,7 +4,7 @@ Files encode text in several ways (dictionary, views, extension types); a templa
 which type a column has after `plain_batch`, and a dataset's schema is given in these types throughout.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 from pyarrow import types
@@ -38,16 +38,18 @@ def is_binary(type_: pa.DataType) -> bool:
     return bool(types.is_binary(type_) or types.is_large_binary(type_) or types.is_fixed_size_binary(type_))
 
 
-def plain_batch(batch: pa.RecordBatch, columns: Sequence[str], where: str) -> pa.RecordBatch:
-    """Select columns and give each its plain type and valid UTF-8.
+def plain_batch(batch: pa.RecordBatch, wanted: pa.Schema, where: str) -> pa.RecordBatch:
+    """Select the columns of a schema of plain types, and give each its type and valid UTF-8.
 
     Bytes that are not UTF-8 in a text column (Parquet does not check) become U+FFFD each, so that one bad row among
     millions is scored as it is and stops nothing. Inside a list or struct they raise UsageError naming `where`.
     """
-    if not columns:
+    if not wanted.names:
         return batch.select([])
-    arrays = [_valid(_plain_array(batch.column(name)), name, where) for name in columns]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    arrays = [
+        _valid(_of_type(_plain_array(batch.column(field.name)), field.type), field.name, where) for field in wanted
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=wanted.names)
 
 
 def pieces(row: int, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -75,6 +77,11 @@ def _plain_array(array: pa.Array) -> pa.Array:
         return _plain_array(array.storage)
     plain = plain_type(array.type)
     return array if plain == array.type else array.cast(plain)
+
+
+def _of_type(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Widen a column that is null, or shorter text, in this file alone; nested fields may differ in nullability."""
+    return array if array.type == wanted else array.cast(wanted)
 
 
 def _valid(array: pa.Array, name: str, where: str) -> pa.Array:

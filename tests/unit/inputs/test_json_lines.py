@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from scorer.errors import UsageError
 from scorer.inputs import Dataset, open_dataset
-from scorer.inputs.jsonl import BLOCK_BYTES, MAX_DEPTH
+from scorer.inputs.jsonl import MAX_DEPTH
+from scorer.inputs.lines import BLOCK_BYTES
 
 Open = Callable[[str | bytes], Dataset]
 FILLER = '{"pad":"' + "x" * 1000 + '"}\n'
@@ -178,7 +179,7 @@ def test_a_last_line_without_newline_counts(lines: Open) -> None:
 
 
 def test_a_line_longer_than_the_limit_is_refused(lines: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scorer.inputs.jsonl.MAX_LINE_BYTES", 2 << 20)
+    monkeypatch.setattr("scorer.inputs.lines.MAX_LINE_BYTES", 2 << 20)
     with pytest.raises(UsageError, match=r"d\.jsonl:2: the line is longer than 2 MiB"):
         lines('{"a":1}\n[' + '{"a":1},' * (1 << 19) + "]")
 

@@ -5,11 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from scorer.errors import UsageError
-from scorer.inputs import Dataset, open_dataset, reopen
+from scorer.inputs import Dataset, Known, open_dataset, reopen
 
 
 def again(dataset: Dataset, source: Path | None = None) -> Dataset | None:
-    return reopen(str(source or dataset.source), dataset.rows, dataset.schema, dataset.fingerprint)
+    known = Known(dataset.source, dataset.rows, dataset.schema, dataset.fingerprint)
+    return reopen(known, str(source) if source else None)
 
 
 def opened_lines(path: Path, count: int = 100) -> Dataset:
