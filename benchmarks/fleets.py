@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from machine import header
@@ -166,8 +167,20 @@ def cases() -> list[Case]:
     found += [Case(f"{name}, outputs 8/60/250", named(name), 5000, 1.01, work=mixed_outputs) for name in small]
     two = Work(0, models=("a", "b"))
     found.append(Case("home, two models, no load", named("home"), 5000, 1.01, work=two))
-    found.append(Case("home, two models, 20 s to load", named("home", load_s=20.0), 5000, 1.02, work=two))
+    for load_s in (20.0, 60.0):
+        loads = named("home", load_s=load_s)
+        found.append(Case(f"home, two models, {load_s:.0f} s to load", loads, 5000, 1.05, work=two))
+        for i, which in enumerate(("the P40 has", "one laptop has")):
+            lacking = partial(_only, loads, i)
+            found.append(Case(f"home, {which} only the small one, {load_s:.0f} s", lacking, 3000, 1.05, work=two))
+    three = Work(0, models=("a", "b", "c"))
+    found.append(Case("home, three models, 20 s to load", named("home", load_s=20.0), 6000, 1.05, work=three))
     return found
+
+
+def _only(fleet: Callable[[int], tuple[SimHost, ...]], host: int, seed: int) -> tuple[SimHost, ...]:
+    """Let one host have the first model only."""
+    return tuple(replace(one, models=("a",)) if i == host else one for i, one in enumerate(fleet(seed)))
 
 
 def thousand(rows: int) -> str:

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("anyio", "aiohttp", "httpx", "httpx-aiohttp", "pyarrow", "sqlalchemy", "pydantic")
+PACKAGES = ("anyio", "aiohttp", "httpx", "pyarrow", "sqlalchemy", "pydantic")
 
 
 def header() -> str:

@@ -5,7 +5,7 @@ read-only for moments (SQLite before 3.51.3 can corrupt a log when two connectio
 long read keeps the log from shrinking). A commit is on the platter before it returns, a power cut included.
 
 The driver begins no transaction by itself (`isolation_level=None`); `read` and `write` say BEGIN in so many words.
-SQLite's errors become `StoreError` or `DiskFull` here and nowhere else; what is left over is a bug.
+SQLite's errors become `StoreError`, `DiskFull` or `Damaged` here and nowhere else; what is left over is a bug.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from scorer.errors import DiskFull, StoreError, UsageError
+from scorer.errors import Damaged, DiskFull, StoreError, UsageError
 
 BUSY_TIMEOUT_S = 5.0
 LOG_CHECKPOINT_PAGES = 4000
@@ -32,6 +32,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
     | {"fuse.ceph", "fuse.curlftpfs", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
 )
 
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; only one run may use a job",
     sqlite3.SQLITE_LOCKED: "another process is writing to it; only one run may use a job",
@@ -164,7 +165,8 @@ def store_error(path: Path, code: int, message: str) -> StoreError | None:
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):  # the latter: no room for the log's index
         return DiskFull(f"{path}: no room left on the disk")
     meaning = _MEANINGS.get(code & 0xFF)  # the low byte is the kind, the rest the detail
-    return None if meaning is None else StoreError(f"{path}: {meaning} ({message})")
+    kind = Damaged if code & 0xFF in _DAMAGE else StoreError
+    return None if meaning is None else kind(f"{path}: {meaning} ({message})")
 
 
 def refuse_network_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@
         UnclearFault        either: both get a mark
       StoreError            database or results cannot be written; the run can be resumed  exit 4
         DiskFull            the same, but there may be room later: wait and go on
+        Damaged             what is on the disk is not what was written: nothing can put that right
       NoHostsLeft           no host usable for longer than the patience; can be resumed    exit 4
 
 Adapters map every foreign exception to one of these in one place. Anything else is a bug: it crashes the run, which is
@@ -111,6 +112,10 @@ class StoreError(ScorerError):
 
 class DiskFull(StoreError):
     """No room left. The transaction was rolled back; the same call may succeed later."""
+
+
+class Damaged(StoreError):
+    """The database does not hold together. No rebuild can help: only a copy from before."""
 
 
 class NoHostsLeft(ScorerError):

@@ -43,15 +43,29 @@ PART_AGE_SHARE = 0.02
 MIN_FREE_BYTES = 1 << 30
 UNFINISHED_DIR = ".unfinished"
 
+DAMAGE = "the database is the truth about a job: nothing can be rebuilt without it, and nothing was touched"
+REBUILT = "the database has these rows: the file is written anew from it"
+FOREIGN = "its rows are read with the job's own, and nothing proves what they are: move it out of the results folder"
+
 _PART_NAME = re.compile(r"part-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that `verify` found, and whether it is put right now."""
+    """Something that `verify` found, what that means and what is done about it, and whether it is put right now."""
 
     problem: str
+    explanation: str
     repaired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A finding and what puts it right; None where that cannot be known."""
+
+    problem: str
+    explanation: str
+    mend: Callable[[], object] | None
 
 
 class Publisher:
@@ -82,7 +96,8 @@ class Publisher:
         rows, oldest = self._queue.unpublished()
         if rows >= PART_ROWS:
             return True
-        return oldest is not None and now - oldest > max(PART_AGE_S, PART_AGE_SHARE * elapsed_s)
+        # a result of the future is one from before the clock was set back
+        return oldest is not None and abs(now - oldest) > max(PART_AGE_S, PART_AGE_SHARE * elapsed_s)
 
     def publish(self, *, everything: bool) -> int:
         """Publish full parts, or one part of what there is; with `everything` both. Return how many parts that made."""
@@ -123,31 +138,46 @@ class Publisher:
         Nothing found means sound. What is wrong inside the queue itself cannot be rebuilt, and then nothing is touched.
         """
         if damage := self._queue.problems():
-            return [Finding(problem, repaired=False) for problem in damage]
+            return [Finding(problem, DAMAGE, repaired=False) for problem in damage]
         findings = []
-        for problem, mend in self._checks():  # lazily: a check sees what was mended before it
-            if repair and mend is not None:
-                mend()
-            findings.append(Finding(problem, repaired=repair and mend is not None))
+        for check in self._checks():  # lazily: a check sees what was mended before it
+            mends = repair and check.mend is not None
+            if mends and check.mend is not None:
+                check.mend()
+            findings.append(Finding(check.problem, check.explanation, repaired=mends))
         return findings
 
-    def _checks(self) -> Iterator[tuple[str, Callable[[], object] | None]]:
+    def _checks(self) -> Iterator[_Check]:
         for problem in self._queue.tally_problems():
-            yield problem, self._queue.rebuild_tallies
+            yield _Check(problem, "the figures of `scorer status` are summed anew", self._queue.rebuild_tallies)
         for path in self._stale_files():
-            yield f"{path.name} was left unfinished by a crash", partial(remove_file, path)
-        for path in self._foreign_parts():
-            yield f"{path} was not written by this job; move it out of the results folder", None
+            problem = f"{path.name} was left unfinished by a crash"
+            yield _Check(problem, "nothing reads it and a run would write it anew: removed", partial(remove_file, path))
         for part in self._queue.parts():
             if part_problem := self._problem_of(part):
-                yield part_problem, partial(self._write, part)
+                yield _Check(part_problem, REBUILT, partial(self._write, part))
+        yield from self._foreign_checks()
         finished = not self._queue.counts().pending
         if finished and (rows := self._queue.unpublished()[0]):
-            yield f"{rows} results were not published", partial(self.publish, everything=True)
+            yield _Check(f"{rows} results were not published", REBUILT, partial(self.publish, everything=True))
         if dead_problem := self._problem_of_dead(finished=finished):
-            yield dead_problem, self._write_dead
+            yield _Check(dead_problem, REBUILT, self._write_dead)
         if self._manifest_is_behind():
-            yield f"{MANIFEST_FILE} is behind", self._write_manifest
+            yield _Check(f"{MANIFEST_FILE} is behind", "it is written anew from the database", self._write_manifest)
+
+    def _foreign_checks(self) -> Iterator[_Check]:
+        """Files that would be read with the job's own. Only what is the same bytes twice is known to be worthless."""
+        known = {part_name(part.number) for part in self._queue.parts()} | {DEAD_FILE}
+        originals = {part.sha256: part_name(part.number) for part in self._queue.parts() if part.recorded}
+        for path in sorted(self._results_dir.glob("*.parquet")):
+            if path.name in known:
+                continue
+            file = describe_file(path)
+            if file is not None and (original := originals.get(file.sha256)):
+                problem = f"{path.name} is a copy of {original}"
+                yield _Check(problem, "its rows would be read twice: removed", partial(remove_file, path))
+            else:
+                yield _Check(f"{path} was not written by this job", FOREIGN, None)
 
     def _problem_of(self, part: Part) -> str | None:
         if not part.recorded:

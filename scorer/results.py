@@ -101,7 +101,16 @@ def remove_file(path: Path) -> None:
     with _touching(path):
         if path.exists():
             path.unlink()
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder safe from a power cut: a new or renamed file is lost without that, synced or not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_manifest(job_dir: Path, unfinished_dir: Path, parts: Sequence[ResultFile], dead: ResultFile | None) -> None:
@@ -115,7 +124,7 @@ def write_manifest(job_dir: Path, unfinished_dir: Path, parts: Sequence[ResultFi
             file.flush()
             _sync(file.fileno())
         os.replace(unfinished, path)
-        _sync_folder(job_dir)
+        sync_folder(job_dir)
 
 
 def manifest(parts: Sequence[ResultFile], dead: ResultFile | None) -> str:
@@ -188,7 +197,7 @@ def _publish(path: Path, unfinished_dir: Path, chunks: Iterable[Sequence[ResultR
             raise StoreError(f"{unfinished}: {rows} rows were written and cannot be read again")
         os.replace(unfinished, path)
         failpoint("part-replaced")
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return written
 
 
@@ -275,11 +284,3 @@ def _sync(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from sqlmodel import Field, SQLModel
 
 from scorer.core.task import State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATE_CODES: dict[State, int] = {State.PENDING: 0, State.DONE: 1, State.DEAD: 2}
 
 # SQLite numbers rows by itself only in a column whose type is INTEGER to the letter.
@@ -149,7 +149,10 @@ class PartTable(_Base, table=True):
 
 
 class RunTable(_Base, table=True):
-    """A start of the dispatcher. The highest epoch alone may write. Times in microseconds."""
+    """A start of the dispatcher. The highest epoch alone may write. Times in microseconds.
+
+    `scorer` is the version of the program that started, empty for starts before version 2 of these tables.
+    """
 
     __tablename__ = "run"
     epoch: int = Field(sa_column=Column(_SERIAL, primary_key=True, autoincrement=False))
@@ -157,6 +160,7 @@ class RunTable(_Base, table=True):
     last_commit_at: int = Field(sa_type=BigInteger)
     pid: int
     machine: str = Field(sa_type=Text)
+    scorer: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
 
 
 metadata = _Base.metadata

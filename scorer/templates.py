@@ -16,43 +16,27 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, MutableSequence, Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import jinja2
-import jinja2.meta
-import jinja2.runtime
-import jinja2.sandbox
 import pydantic
 from pydantic.dataclasses import dataclass as table
 
 from scorer.config import read_text
 from scorer.core.checked import STRICT, check, nearest, parse_toml, quoted
-from scorer.core.control_tokens import neutralise
 from scorer.core.output import RESERVED as RESERVED
 from scorer.core.output import fields_from
 from scorer.core.score import Field
 from scorer.errors import FaultKind, RowFault, UsageError
+from scorer.sandbox import COUNTS, RENDER_ERRORS, compile_text, constant, first_line
 
 _IN_PACKAGE = Path(__file__).parent / "prompts"  # an installed wheel
 _IN_CHECKOUT = Path(__file__).parent.parent / "prompts"  # an editable install
-_COUNTS = "neutralised counts"  # in every context, and not an identifier: no template can name it
 _THINK_LEVELS = ("low", "medium", "high", "max")
 _NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")  # also part of the job's name, hence of a folder's
-
-# What the sandboxed evaluation of an author's expression over a row's values may raise: Jinja's own errors, and
-# Python's for values of the wrong type, size or shape.
-_RENDER_ERRORS = (
-    jinja2.TemplateError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-)
 
 
 def _think(value: object) -> object:
@@ -109,6 +93,40 @@ class Rendered:
     recipe: str = ""
 
 
+class Asking(Protocol):
+    """What a job has to know of how its rows are asked: a template, or what stands in a template's place."""
+
+    @property
+    def name(self) -> str:
+        """What the job is named after."""
+
+    @property
+    def system(self) -> str:
+        """The text that is the same for every row; empty where there is none, or where it is not the same."""
+
+    @property
+    def user(self) -> str:
+        """The text around a row's values."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of an answer, score first."""
+
+    @property
+    def options(self) -> Options:
+        """The sampling options."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 over all that affects prompts and answers."""
+
+    def render(self, values: Mapping[str, object]) -> Rendered:
+        """Return a row's prompt; raises RowFault."""
+
+    def is_empty(self, values: Mapping[str, object]) -> bool:
+        """Whether there is nothing to send in a row."""
+
+
 @dataclass(frozen=True)
 class Template:
     """A checked template, ready to render.
@@ -138,11 +156,11 @@ class Template:
         try:
             context: dict[str, object] = {name: _text_of(values[name]) for name in self.variables if name in values}
             if self.control_tokens == "neutralise":
-                context[_COUNTS] = counts
+                context[COUNTS] = counts
             user = self._compiled.render(context)
             user.encode()  # a lone surrogate can be neither sent nor stored
-        except _RENDER_ERRORS as error:
-            raise RowFault(FaultKind.RENDER_FAILED, _first_line(error), permanent=True) from error
+        except RENDER_ERRORS as error:
+            raise RowFault(FaultKind.RENDER_FAILED, first_line(error), permanent=True) from error
         return Rendered(user, sum(counts), len(self.system) + len(user))
 
     def is_empty(self, values: Mapping[str, object]) -> bool:
@@ -152,7 +170,7 @@ class Template:
 
 def load(name_or_path: str) -> Template:
     """Load a shipped template by its name, or any template file by its path; UsageError if there is neither."""
-    folder = _folder()
+    folder = prompts_folder()
     path = folder / f"{name_or_path}.toml"
     if path.name == f"{name_or_path}.toml" and path.is_file():
         return _load_shipped(path)
@@ -168,14 +186,14 @@ def load(name_or_path: str) -> Template:
 
 def shipped() -> list[Template]:
     """Load every template in the prompts folder, by name; a user's own file there is one of them."""
-    return [_load_shipped(path) for path in sorted(_folder().glob("*.toml"))]
+    return [_load_shipped(path) for path in sorted(prompts_folder().glob("*.toml"))]
 
 
 def loads(text: str, source: str) -> Template:
     """Read a template from TOML; UsageError names `source`, the table and the key."""
     file = check(_File, parse_toml(text, source), source)
-    system = _constant(file.system, f"{source}: system")
-    compiled, variables = _compile(file.user, f"{source}: user")
+    system = constant(file.system, f"{source}: system")
+    compiled, variables = compile_text(file.user, f"{source}: user")
     if not variables:
         raise UsageError(f"{source}: user takes nothing from the row; write a column's name as {{{{ text }}}}")
     fields = fields_from(file.output, source)
@@ -203,7 +221,8 @@ def checked_options(table: Mapping[str, object], place: str) -> Options:
     return options
 
 
-def _folder() -> Path:
+def prompts_folder() -> Path:
+    """Return where the shipped templates are: in the package, or beside it in an editable install."""
     return _IN_PACKAGE if _IN_PACKAGE.is_dir() else _IN_CHECKOUT
 
 
@@ -212,58 +231,6 @@ def _load_shipped(path: Path) -> Template:
     if template.name != path.stem:
         raise UsageError(f"{path}: name is {quoted(template.name)} but the file is {path.name}; make them the same")
     return template
-
-
-@jinja2.pass_context
-def _printed(context: jinja2.runtime.Context, value: object) -> object:
-    """Finish every value that a template prints; literal text of the template does not come here."""
-    if value is None:
-        return ""
-    counts: MutableSequence[int] | None = context.get(_COUNTS)
-    if counts is None:
-        return value
-    text, broken = neutralise(str(value))
-    counts.append(broken)
-    return text
-
-
-def _make_environment() -> jinja2.Environment:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, autoescape=False, finalize=_printed
-    )
-    environment.globals.clear()  # `dict` and `range` are names of columns here, and lipsum is random
-    del environment.filters["random"]
-    return environment
-
-
-_ENVIRONMENT = _make_environment()
-
-
-def _compile(source: str, place: str) -> tuple[jinja2.Template, frozenset[str]]:
-    """Compile a Jinja text and find the variables it takes from outside."""
-    try:
-        tree = _ENVIRONMENT.parse(source)
-        if list(jinja2.meta.find_referenced_templates(tree)):
-            raise UsageError(f"{place}: a template cannot include, import or extend another file")
-        return _ENVIRONMENT.from_string(source), frozenset(jinja2.meta.find_undeclared_variables(tree))
-    except jinja2.TemplateSyntaxError as error:
-        raise UsageError(f"{place}, line {error.lineno}: {error.message}") from None
-    except (RecursionError, SyntaxError):  # Python's own limits on nesting
-        raise UsageError(f"{place}: nested too deeply") from None
-
-
-def _constant(source: str, place: str) -> str:
-    """Render a text that takes nothing from the row, so that it is the same for all of them."""
-    compiled, variables = _compile(source, place)
-    if variables:
-        raise UsageError(
-            f"{place} must be the same for every row, so {{{{ {min(variables)} }}}} belongs in user\n"
-            "Braces that are meant as they stand go between {% raw %} and {% endraw %}."
-        )
-    try:
-        return compiled.render()
-    except _RENDER_ERRORS as error:
-        raise UsageError(f"{place}: {_first_line(error)}") from None
 
 
 def _fingerprint(system: str, file: _File, fields: tuple[Field, ...], options: Options) -> str:
@@ -287,8 +254,3 @@ def _is_blank(value: object) -> bool:
     if isinstance(value, (str, bytes)):
         return not value or value.isspace()
     return value is None or (isinstance(value, Sized) and not len(value))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200]

@@ -7,10 +7,27 @@ the imports is the order in `scorer --help`.
 # isort: off
 from scorer.cli import run
 from scorer.cli import jobs
+from scorer.cli import export
+from scorer.cli import report
+from scorer.cli import hosts
 from scorer.cli import prompts
+from scorer.cli import calibrate
+from scorer.cli import bench_report
 from scorer.cli import simulate
 
 # isort: on
 from scorer.cli.common import app, main
 
-__all__ = ["app", "jobs", "main", "prompts", "run", "simulate"]
+__all__ = [
+    "app",
+    "bench_report",
+    "calibrate",
+    "export",
+    "hosts",
+    "jobs",
+    "main",
+    "prompts",
+    "report",
+    "run",
+    "simulate",
+]

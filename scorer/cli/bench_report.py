@@ -7,8 +7,9 @@ import typer
 
 from scorer.cli.bench import bench
 from scorer.cli.common import RUNS, Json, RunsDir, print_json, print_text, say
+from scorer.cli.completion import job_names
 
-BenchJob = Annotated[str, typer.Argument(help="The benchmark job's name.")]
+BenchJob = Annotated[str, typer.Argument(help="The benchmark job's name.", autocompletion=job_names)]
 
 
 @bench.command("report")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scorer.cli.common import RUNS, Json, RunsDir, app, print_json, print_text, say
+from scorer.cli.common import RUNS, Json, NamedJob, RunsDir, app, print_json, print_text, say
 
 
 class By(StrEnum):
@@ -17,7 +17,7 @@ class By(StrEnum):
 
 @app.command()
 def calibrate(
-    job: Annotated[str, typer.Argument(help="The job's name.")],
+    job: NamedJob,
     labels: Annotated[Path, typer.Option(help="Labels by people: a CSV, JSON Lines or Parquet file.")],
     label: Annotated[str | None, typer.Option(help="The column of labels; found by its name if left out.")] = None,
     on: Annotated[str | None, typer.Option(help="The column that joins labels to rows; default `row`.")] = None,

@@ -1,18 +1,23 @@
 """What every command of the command line shares: the app itself, common options, and how words and codes leave it."""
 
+import io
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scorer import __version__
+from scorer.cli.completion import hosts_files, job_names, template_names
 from scorer.errors import ScorerError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+EXIT_BUG = 1
+EXIT_USAGE = 2
 EXIT_DEAD = 3
 EXIT_INTERRUPTED = 130
 
@@ -26,12 +31,26 @@ app = typer.Typer(
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the jobs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; people's text goes to stderr.")]
-JobArgument = Annotated[str | None, typer.Argument(help="The job's name; the latest if left out.", show_default=False)]
+JobArgument = Annotated[
+    str | None,
+    typer.Argument(help="The job's name; the latest if left out.", show_default=False, autocompletion=job_names),
+]
+NamedJob = Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)]
+Prompt = Annotated[
+    str, typer.Option(help="A shipped template's name, or a template file.", autocompletion=template_names)
+]
+HostsOption = Annotated[
+    Path | None,
+    typer.Option(help="hosts.toml; default ./hosts.toml, else what runs here.", autocompletion=hosts_files),
+]
 RUNS = Path("runs")
 
 
 def main() -> None:
     """Run the command line; every error that scorer raises on purpose becomes a line or two and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a terminal without Unicode gets a question mark rather than an error
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except ScorerError as error:
@@ -51,18 +70,36 @@ def _say_bug(kind: type[BaseException], error: BaseException, traceback: "Traceb
 
 
 def say(text: str) -> None:
-    """Tell a person something: on stderr."""
-    typer.echo(text, err=True)
+    """Tell a person something: on stderr, without what could upset a terminal; nothing if it was closed."""
+    with suppress(OSError):
+        typer.echo(_harmless(text), err=True)
 
 
 def print_text(text: str) -> None:
-    """Print what was asked for: on stdout."""
-    typer.echo(text)
+    """Print what was asked for: on stdout; a terminal gets it without what could upset it, a file to the letter."""
+    typer.echo(_harmless(text) if sys.stdout.isatty() else text)
 
 
 def print_json(value: object) -> None:
-    """Print what was asked for as JSON: on stdout."""
-    print_text(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    """Print what was asked for as JSON: on stdout. What could upset a terminal is escaped, which means the same."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(value, indent=2, default=str, ensure_ascii=not unicode)
+    print_text("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+
+
+def print_line(value: object) -> None:
+    """Print one JSON object on one line of stdout, at once; OSError if nobody listens any more."""
+    print_text(json.dumps(value, default=str))
+    sys.stdout.flush()
+
+
+def _harmless(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        # the usual case, without loading what knows better
+        return text
+    from scorer.show.words import harmless
+
+    return harmless(text)
 
 
 def _show_version(value: bool) -> None:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from scorer.cli.common import Json, app, pairs, print_json, print_text
+from scorer.cli.common import Json, Prompt, app, pairs, print_json, print_text
+from scorer.cli.completion import template_names
 
 prompts = typer.Typer(help="The templates that ship with scorer, and what they make of a row.", no_args_is_help=True)
 app.add_typer(prompts, name="prompts")
@@ -18,23 +19,31 @@ def list_prompts(json_: Json = False) -> None:
 
     shipped = templates.shipped()
     if json_:
-        print_json([{"name": t.name, "variables": sorted(t.variables), "source": t.source} for t in shipped])
+        listed = [{"name": t.name, "variables": sorted(t.variables), "source": t.source} for t in shipped]
+        print_json({"prompts": listed})
     else:
         print_text(prompts_table(shipped))
 
 
 @prompts.command("show")
-def show_prompt(name: Annotated[str, typer.Argument(help="A shipped template's name, or a file.")]) -> None:
+def show_prompt(
+    name: Annotated[str, typer.Argument(help="A shipped template's name, or a file.", autocompletion=template_names)],
+    json_: Json = False,
+) -> None:
     """Print a template's file, to read or to copy and change."""
     from scorer import templates
 
-    print_text(templates.load(name).text.rstrip())
+    found = templates.load(name)
+    if json_:
+        print_json({"name": found.name, "source": found.source, "text": found.text})
+    else:
+        print_text(found.text.rstrip())
 
 
 @prompts.command("preview")
 def preview_prompt(
     dataset: Annotated[str, typer.Argument(help="A Parquet or JSONL file.")],
-    prompt: Annotated[str, typer.Option(help="A shipped template's name, or a template file.")] = "quality",
+    prompt: Prompt = "quality",
     row: Annotated[int, typer.Option(min=0, help="Which row, counted from 0.")] = 0,
     column: Annotated[list[str] | None, typer.Option(help="Fill a template variable: VARIABLE=COLUMN.")] = None,
     json_: Json = False,

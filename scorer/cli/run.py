@@ -1,15 +1,38 @@
 """`scorer run` and `scorer resume`."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scorer.cli.common import EXIT_DEAD, EXIT_INTERRUPTED, RUNS, JobArgument, Json, RunsDir, app, pairs, say
+from scorer.cli.common import (
+    EXIT_BUG,
+    EXIT_DEAD,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    RUNS,
+    HostsOption,
+    JobArgument,
+    Json,
+    Prompt,
+    RunsDir,
+    app,
+    pairs,
+    say,
+)
+from scorer.errors import ScorerError
 
 if TYPE_CHECKING:
     from scorer.jobs.run import Ended, View
+
+OnFinish = Annotated[
+    str | None,
+    typer.Option(metavar="CMD", help="Run this shell command when the run ends; SCORER_STATE and others tell it how."),
+]
+ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on this machine uses, too.")]
 
 
 def _view(json_wanted: bool) -> "View":
@@ -19,16 +42,17 @@ def _view(json_wanted: bool) -> "View":
 
     if json_wanted:
         return JsonView(sys.stdout)
-    if sys.stderr.isatty():
-        return TerminalView(Console(stderr=True, highlight=False))
+    console = Console(stderr=True, highlight=False)
+    if sys.stderr.isatty() and not console.is_dumb_terminal:
+        return TerminalView(console)
     return PlainView(sys.stderr)
 
 
 @app.command()
 def run(
     dataset: Annotated[str, typer.Argument(help="A Parquet or JSONL file.")],
-    hosts: Annotated[Path | None, typer.Option(help="hosts.toml; default ./hosts.toml, else what runs here.")] = None,
-    prompt: Annotated[str, typer.Option(help="A shipped template's name, or a template file.")] = "quality",
+    hosts: HostsOption = None,
+    prompt: Prompt = "quality",
     model: Annotated[list[str] | None, typer.Option(help="Model to score with; may be given several times.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Fill a template variable: VARIABLE=COLUMN.")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Carry an input column over to the results.")] = None,
@@ -40,6 +64,8 @@ def run(
     patience: Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")] = 1800.0,
     allow_mixed_models: Annotated[bool, typer.Option(help="Go on though hosts have different digests.")] = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,
+    share_hosts: ShareHosts = False,
+    on_finish: OnFinish = None,
     json_: Json = False,
 ) -> None:
     """Score a dataset: start the job, or go on with it if the same job exists."""
@@ -61,8 +87,9 @@ def run(
         patience_s=patience,
         allow_mixed_models=allow_mixed_models,
         fresh=fresh,
+        share_hosts=share_hosts,
     )
-    _end(run_job(told, _view(json_)), json_)
+    follow(partial(run_job, told), json_, on_finish)
 
 
 @app.command()
@@ -71,32 +98,57 @@ def resume(
     hosts: Annotated[Path | None, typer.Option(help="Where the hosts file is now.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Where the dataset is now.")] = None,
     runs_dir: RunsDir = RUNS,
+    share_hosts: ShareHosts = False,
+    on_finish: OnFinish = None,
     json_: Json = False,
 ) -> None:
     """Go on with a job from what its folder froze."""
     from scorer.jobs.run import resume as resume_job
 
-    _end(resume_job(runs_dir, job, hosts, dataset, _view(json_)), json_)
+    resumed = partial(resume_job, runs_dir, job, hosts, dataset, share_hosts=share_hosts)
+    follow(lambda view: resumed(view=view), json_, on_finish)
 
 
-def _end(ended: "Ended", json_wanted: bool) -> NoReturn:
-    """Print how a run ended and exit with the code that says so."""
-    from scorer.dispatch.events import Event
-    from scorer.jobs.look import status as look
-    from scorer.live import JsonView
-    from scorer.show import summary
+def follow(go: "Callable[[View], Ended]", json_wanted: bool, on_finish: str | None) -> NoReturn:
+    """Run a job, say how it ended, let the user's own command know, and exit with the code that says so."""
+    from scorer.jobs.on_finish import Noting
 
-    status = look(ended.folder)
-    code = _code(ended)
-    if json_wanted:
-        details = {"exit_code": code, **status.as_json()}
-        JsonView(sys.stdout).event(Event("summary", str(ended.ending), details=details))
-    else:
-        say(summary(status, interrupted=code == EXIT_INTERRUPTED))
+    view = Noting(_view(json_wanted))
+    code = EXIT_BUG
+    try:
+        code = _said(go(view), view, json_wanted)
+    except ScorerError as error:
+        code = error.exit_code
+        raise
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+        raise
+    finally:
+        if on_finish and view.folder is not None and code != EXIT_USAGE:
+            _run_on_finish(on_finish, view.folder, code, view)
     raise typer.Exit(code)
 
 
-def _code(ended: "Ended") -> int:
-    if ended.ending == "interrupted":
-        return EXIT_INTERRUPTED
-    return EXIT_DEAD if ended.counts.dead else 0
+def _said(ended: "Ended", view: "View", json_wanted: bool) -> int:
+    """Tell how a run ended; return the exit code."""
+    from scorer.dispatch.events import Event
+    from scorer.jobs.look import status as look
+    from scorer.show import summary
+
+    code = EXIT_INTERRUPTED if ended.ending == "interrupted" else EXIT_DEAD if ended.counts.dead else 0
+    status = look(ended.folder)
+    if json_wanted:
+        view.event(Event("summary", str(ended.ending), details={"exit_code": code, **status.as_json()}))
+    else:
+        say(summary(status, ending=str(ended.ending)))
+    return code
+
+
+def _run_on_finish(command: str, folder: Path, code: int, view: "View") -> None:
+    from scorer.dispatch.events import Event
+    from scorer.jobs.look import counts_of
+    from scorer.jobs.on_finish import Finish, run_command
+
+    trouble = run_command(command, Finish(folder, code, counts_of(folder)))
+    if trouble:
+        view.event(Event("on_finish_failed", f"the --on-finish command {trouble}", "warning"))

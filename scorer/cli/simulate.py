@@ -7,6 +7,7 @@ import typer
 
 from scorer.cli.common import RUNS, Json, RunsDir, app, print_json, print_text
 from scorer.errors import UsageError
+from scorer.pictures import check_picture
 
 
 @app.command()
@@ -25,6 +26,7 @@ def simulate(
     noise: Annotated[float, typer.Option(min=0, max=2, help="Coefficient of variation of the service time.")] = 0.3,
     models: Annotated[str | None, typer.Option(help="Models of the rows, as the fleet file names them: a,b.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write every attempt to this Parquet file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw what each host did over time: FILE.svg or FILE.png.")] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
@@ -47,7 +49,13 @@ def simulate(
         models=tuple(dict.fromkeys(name for name in (models or "").split(",") if name)),
         trace=trace,
     )
+    if plot is not None:
+        check_picture(plot)
     found = run_simulation(told)
+    if plot is not None:
+        from scorer.report.timeline import write_timeline
+
+        write_timeline(found, plot)
     if json_:
         print_json(found.as_json())
     else:

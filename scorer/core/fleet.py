@@ -192,7 +192,8 @@ class Fleet:
     def release(self, slot: Slot, outcome: Outcome, now: float) -> Settled:
         """Free the slot and say what becomes of its row; the host's health, limit and pace learn from the outcome."""
         host = self._hosts[slot.host]
-        saturated = host.free(now) <= 0
+        # a host that rests or leaves has no free slot either
+        saturated = host.up and host.accepting and host.free(now) <= 0
         self._last_rows.changed(much=isinstance(outcome, Failed))
         flight = self._land(slot)
         if isinstance(outcome, Scored):

@@ -26,6 +26,9 @@ class Hours:
             raise ValueError("begins and ends at the same time; leave it out for the whole day")
         return hours
 
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+
     def covers(self, local: time) -> bool:
         """Whether a local time of day lies within."""
         if self.start < self.end:

@@ -4,10 +4,11 @@ Credentials do not belong in a URL: it is shown in logs and reports.
 """
 
 import re
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,252})?")
+_FOUR_NUMBERS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -69,4 +70,9 @@ def _host(parts: SplitResult) -> str:
             raise ValueError("has a bad address or port") from None
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("has no valid host name")
+    if _FOUR_NUMBERS.fullmatch(name):
+        try:
+            return str(IPv4Address(name))
+        except ValueError:
+            raise ValueError("has a bad address or port") from None
     return name

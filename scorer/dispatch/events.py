@@ -5,6 +5,9 @@ from typing import Literal
 
 Level = Literal["info", "warning", "error"]
 
+# states of a host in which it scores rows, or will as soon as there are some for it
+WELL = frozenset({"up", "busy"})
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -18,7 +21,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class HostProgress:
-    """One host's line: `state` is a word, rows and tokens are of this run, `rows_per_s` of the last minutes."""
+    """One host's line: `state` is a word, rows and tokens are of this run, rates of the last minutes.
+
+    What the scheduler believes of it, None before it has shown anything: `prefill_tps` and `decode_tps`, the tokens a
+    second that one request reads and writes, and `row_s`, the seconds of a typical row.
+    """
 
     name: str
     state: str
@@ -29,11 +36,22 @@ class HostProgress:
     prompt_tps: float
     output_tps: float
     last_fault: str | None
+    prefill_tps: float | None = None
+    decode_tps: float | None = None
+    row_s: float | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether it does what it is there for."""
+        return self.state in WELL
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands. `done` and `dead` count the whole job, `eta_s` is None until a rate is known."""
+    """Where a run stands. `done` and `dead` count the whole job, `eta_s` is None until a rate is known.
+
+    Four times in five the run ends between `eta_low_s` and `eta_high_s` (dispatch/eta.py says what that rests on).
+    """
 
     total: int
     done: int
@@ -44,3 +62,5 @@ class Progress:
     eta_s: float | None
     paused: str | None
     hosts: tuple[HostProgress, ...]
+    eta_low_s: float | None = None
+    eta_high_s: float | None = None

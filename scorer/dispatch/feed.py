@@ -18,7 +18,7 @@ from scorer.dispatch.seams import Seams
 from scorer.errors import FaultKind, RowFault
 from scorer.inputs import Dataset
 from scorer.queue import Queue
-from scorer.templates import Template
+from scorer.templates import Asking
 
 PAGE = 1024
 MAX_CHARS = 16 << 20
@@ -29,7 +29,7 @@ class Source:
     """How rows become prompts: template variables come from `columns`, `keep` columns travel to the results."""
 
     dataset: Dataset
-    template: Template
+    template: Asking
     columns: Mapping[str, str]
     keep: tuple[str, ...] = ()
 
@@ -71,19 +71,22 @@ class _Cursor:
 
 
 class Feed:
-    """The tasks of one model that are still to be done."""
+    """The tasks of one model that are still to be done.
+
+    `left` is about how many of them were not taken yet; 0 in a second pass, which nobody has counted.
+    """
 
     def __init__(self, model: str, queue: Queue, source: Source, seams: Seams) -> None:
         self.model = model
-        self.exhausted = False
-        self.put_aside = False
         self._queue = queue
         self._source = source
         self._seams = seams
         self.rewind()
+        self.left = queue.counts(model).pending
 
     def rewind(self) -> None:
         """Begin another pass over what is pending, for the rows that were put aside."""
+        self.left = 0
         self._after: tuple[int, int] | None = None
         self._page: list[Pending] = []
         self._cursor = _Cursor(self._source)
@@ -98,7 +101,7 @@ class Feed:
         if not self._page:
             self._page = await self._seams.store(self._queue.pending, self.model, self._after, PAGE)
             if not self._page:
-                self.exhausted = True
+                self.exhausted, self.left = True, 0
                 return []
             last = self._page[-1].key
             self._after = (last.row, last.sample)
@@ -107,6 +110,7 @@ class Feed:
         rendered = await self._seams.read(self._render_all, chunk)
         # what did not fit the bound on characters comes next time
         self._page = chunk[len(rendered) :] + self._page
+        self.left = max(0, self.left - len(rendered))
         return rendered
 
     def _render_all(self, chunk: list[Pending]) -> list[Task | Died]:

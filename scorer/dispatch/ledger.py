@@ -87,11 +87,21 @@ class Ledger:
             if self.paused is not None:
                 await anyio.sleep(RETRY_S)
 
-    async def close(self) -> None:
-        """Commit what is left and publish everything; StoreError if that fails."""
-        while self._entries:
-            await self._commit()
-        await self._seams.store(self._publisher.finish)
+    async def close(self, patient: Callable[[], bool] = lambda: False) -> None:
+        """Commit what is left and publish everything; a full disk is waited for while `patient()` holds.
+
+        Raises StoreError if that fails, DiskFull if it must not wait.
+        """
+        while True:
+            try:
+                while self._entries:
+                    await self._commit()
+                return await self._seams.store(self._publisher.finish)
+            except DiskFull as error:
+                if not patient():
+                    raise
+                self._pause(str(error))
+                await anyio.sleep(RETRY_S)
 
     async def _turn(self) -> None:
         try:

@@ -4,11 +4,13 @@ One coroutine a host. It never touches rows: it tells the fleet when the host jo
 it (`down`) when requests have shown that the host must prove itself again.
 
 Invariants: no row goes to a host before its version, models and digests were checked and the model was loaded with the
-run's own options; a host that is left out is looked at again slowly, an absent one with growing back-off.
+run's own options; none is made to load it outside its hours. A host that is left out is looked at again slowly, an
+absent one with growing back-off. Not even a question goes to a host that another run on this machine has claimed; a
+claim is kept until the host is left out or retired, also while it is away.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,15 +19,19 @@ import anyio
 
 from scorer.config import HostConfig
 from scorer.core.fleet import Fleet, Member
-from scorer.core.health import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
+from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault
 from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
+from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
 
 PROBE_S = 15.0
 WARM_S = 1800.0
 RECHECK_S = 60.0
 LEFT_OUT_S = 60.0
+IN_USE_S = 5.0
+SHOWN_MODELS = 6
 
 
 class LifeState(StrEnum):
@@ -35,6 +41,8 @@ class LifeState(StrEnum):
     WARMING = "warming"
     UP = "up"
     LEFT_OUT = "left out"
+    IN_USE = "in use"
+    RESTING = "resting"
 
 
 def same_model(one: str, other: str) -> bool:
@@ -61,7 +69,7 @@ class Terms:
         """Map those of the run's models that the host has to its own; HostUnusable when none may be used."""
         found = {name: model for name in self.models if (model := self._find(name, config, info))}
         if not found:
-            has = ", ".join(sorted(model.name for model in info.models)) or "no model at all"
+            has = _listed([model.name for model in info.models]) or "no model at all"
             wanted = config.model if config.own_model else ", ".join(self.models)
             raise HostUnusable(FaultKind.MODEL_MISSING, f"lacks the model {wanted} (it has {has})")
         return {name: model for name, model in found.items() if self._check(name, config, model)}
@@ -90,6 +98,11 @@ class Terms:
         return True
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_MODELS
+    return ", ".join(sorted(names)[:SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
+
+
 def short(digest: str | None) -> str:
     """Return a digest as people compare it: the first 12 digits."""
     return digest[:12] if digest else "unknown"
@@ -110,15 +123,48 @@ class Life:
     host: Host
     state: LifeState = LifeState.ABSENT
     reason: str = "not asked yet"
+    fault: Fault | None = None
+    claim: Claim | None = None
     info: HostInfo | None = None
     models: dict[str, ModelInfo] = field(default_factory=dict)
     frames: dict[str, Frame] = field(default_factory=dict)
     context: int | None = None
     slots: int | None = None
+    version: str = ""
+    loaded: str | None = None
+    load_s: float | None = None
     in_flight: int = 0
     retired: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     change: anyio.Event = field(default_factory=anyio.Event)
+
+    def claimed(self, claims: Claims) -> bool:
+        """Whether the host is this run's, now or already; the reason says whose it is otherwise."""
+        if self.claim is None:
+            taken = claims.take(self.config.url)
+            if isinstance(taken, Holder):
+                self.state, self.reason = LifeState.IN_USE, f"in use by {taken}"
+                return False
+            self.claim = taken
+        return True
+
+    def leave_out(self, fault: HostUnusable) -> None:
+        """Note that the host may not be used as it is; another run may have it."""
+        self.state, self.reason, self.fault = LifeState.LEFT_OUT, fault.message, fault
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let other runs on this machine have the host."""
+        if self.claim is not None:
+            self.claim.release()
+            self.claim = None
+
+    async def close(self) -> None:
+        """Close the connections and let other runs have the host."""
+        try:
+            await self.host.close()
+        finally:
+            self.let_go()
 
     def member(self, terms: Terms) -> Member:
         """Return what the fleet may know of this host: before it has answered, what its configuration says."""
@@ -132,8 +178,16 @@ class Life:
 class Lives:
     """All hosts of a run."""
 
-    def __init__(self, terms: Terms, fleet: Fleet, rng: random.Random, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        fleet: Fleet,
+        rng: random.Random,
+        wall: Callable[[], float],
+        claims: Claims = NO_CLAIMS,
+    ) -> None:
         self.terms = terms
+        self._claims = claims
         self.by_name: dict[str, Life] = {}
         self.observe: Callable[[Event], None] = lambda _: None
         self.on_join: Callable[[str], None] = lambda _: None
@@ -165,9 +219,11 @@ class Lives:
         if unusable:
             self._leave_out(life, reason)
         else:
+            if (life.state, life.reason) != (LifeState.ABSENT, reason):
+                # all that was in flight fails at once: once is enough
+                text = f"{life.config.name} fails ({reason}): it must answer again before it gets more rows"
+                self.observe(Event("host_down", text, "warning", {"host": life.config.name, "reason": reason}))
             life.state, life.reason = LifeState.ABSENT, reason
-            text = f"{life.config.name} fails ({reason}): it must answer again before it gets more rows"
-            self.observe(Event("host_down", text, "warning", {"host": life.config.name, "reason": reason}))
         life.change.set()
 
     def all_left_out(self) -> bool:
@@ -176,14 +232,15 @@ class Lives:
 
     def reasons(self) -> list[str]:
         """Return one line a host that says why it is not up."""
+        if not self.by_name:
+            return ["the hosts file has no host that is switched on"]
         return [f"{n}: {life.reason}" for n, life in self.by_name.items() if life.state is not LifeState.UP]
 
     def keep_hours(self) -> None:
         """Let hosts rest outside their hours (local time)."""
-        local = datetime.fromtimestamp(self._wall()).astimezone().time()
         for name, life in self.by_name.items():
             # without hours too: an edit may have taken them away while the host rested
-            awake = life.config.hours is None or life.config.hours.covers(local)
+            awake = self._awake(life)
             self._fleet.accept(name, accepting=awake)
             if not awake:
                 self._resting.add(name)
@@ -197,7 +254,12 @@ class Lives:
 
     def waits_for_hours(self) -> bool:
         """Whether a host that is well rests only because of its hours: then it is known when work goes on."""
-        return any(self.by_name[name].state is LifeState.UP for name in self._resting if name in self.by_name)
+        well = (LifeState.UP, LifeState.RESTING)
+        return any(self.by_name[name].state in well for name in self._resting if name in self.by_name)
+
+    def _awake(self, life: Life) -> bool:
+        local = datetime.fromtimestamp(self._wall()).astimezone().time()
+        return life.config.hours is None or life.config.hours.covers(local)
 
     # -- the life itself ------------------------------------------------------------------------------------------
 
@@ -212,21 +274,33 @@ class Lives:
                     wait_s = max(0.0, self._retry_at(life) - anyio.current_time())
                 elif life.state is LifeState.LEFT_OUT:
                     wait_s = LEFT_OUT_S
+                elif life.state is LifeState.IN_USE:
+                    wait_s = IN_USE_S
+                elif life.state is LifeState.RESTING:
+                    await self._sleep_in(life)
+                    wait_s = 0.0
                 else:
                     wait_s = backoff_s * self._rng.uniform(0.8, 1.2)
-                    backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                    backoff_s = min(2 * backoff_s, MAX_ABSENT_S)
                 await anyio.sleep(wait_s)
 
     async def _bring_up(self, life: Life) -> bool:
+        if not self._claim(life):
+            return False
         try:
             if life.info is None:
                 with anyio.fail_after(PROBE_S):
                     life.info = await life.host.probe()
+            life.version = life.info.version
             life.models = self.terms.serves(life.config, life.info)
             life.frames = {name: self.terms.frame(life.config, model) for name, model in life.models.items()}
+            if life.config.hours is not None and not self._awake(life):
+                self._rest(life, life.config.hours)
+                return False
             await self._warm(life)
         except HostUnusable as fault:
             self._leave_out(life, fault.message)
+            life.let_go()
             return False
         except (HostFault, UnclearFault, TimeoutError) as fault:
             self._absent(life, fault)
@@ -236,7 +310,7 @@ class Lives:
             life.info = None
         life.change = anyio.Event()
         self._configure()
-        self._fleet.join(life.member(self.terms), anyio.current_time())
+        self._fleet.join(life.member(self.terms), anyio.current_time(), loaded=life.loaded, load_s=life.load_s)
         if life.state is not LifeState.UP:
             life.state, life.reason = LifeState.UP, ""
             self.observe(Event("host_up", f"{life.config.name} is up", details={"host": life.config.name}))
@@ -244,19 +318,46 @@ class Lives:
         self.on_join(life.config.name)
         return True
 
+    def _claim(self, life: Life) -> bool:
+        before = life.state, life.reason
+        if life.claimed(self._claims):
+            return True
+        if (life.state, life.reason) != before:
+            details: dict[str, object] = {"host": life.config.name, "reason": life.reason}
+            self.observe(Event("host_in_use", f"{life.config.name} is {life.reason}", "warning", details))
+        return False
+
     async def _warm(self, life: Life) -> None:
-        """Load the model; with several, the first, the others come as they are needed."""
+        """Load the model; with several, the one to begin with, the others come as they are needed."""
         if life.state is not LifeState.UP:
             life.state, life.reason = LifeState.WARMING, "loading the model"
-        frame = next(iter(life.frames.values()))
+        life.loaded = self._fleet.settle_on(life.member(self.terms))
+        frame, began = life.frames[life.loaded], anyio.current_time()
         with anyio.fail_after(WARM_S):
             loaded = await life.host.warm(frame)
+        life.load_s = anyio.current_time() - began
         if loaded.context is not None and loaded.context < frame.num_ctx and loaded.context != life.context:
             name = life.config.name
             text = f"{name} holds a context of {loaded.context} tokens, not {frame.num_ctx}"
             self.observe(Event("host_context", text, "warning", {"host": name, "context": loaded.context}))
         # a server that says how many requests it serves at once need not be sounded out
         life.context, life.slots = loaded.context, loaded.slots
+
+    def _rest(self, life: Life, hours: Hours) -> None:
+        """Note that the host is well, and leave it alone: its owner may need its memory until its hours begin."""
+        life.change = anyio.Event()
+        reason = f"rests until {hours.start:%H:%M}"
+        if life.state is not LifeState.RESTING:
+            details: dict[str, object] = {"host": life.config.name, "until": f"{hours.start:%H:%M}"}
+            self.observe(Event("host_resting", f"{life.config.name} {reason}", details=details))
+        life.state, life.reason = LifeState.RESTING, reason
+        self._resting.add(life.config.name)
+        self._configure()
+
+    async def _sleep_in(self, life: Life) -> None:
+        """Wait for the host's hours, and now and then look whether it is still there."""
+        with anyio.move_on_after(RECHECK_S):
+            await life.change.wait()
 
     async def _stay_up(self, life: Life) -> None:
         """Return when the host must be brought up again: its requests failed, or what it serves has changed."""
@@ -275,6 +376,12 @@ class Lives:
                 # a busy server may be slow to answer; requests will tell whether it is down
                 continue
             if now_serves != life.models:
+                return
+            if info.version != life.version:
+                # it was restarted, so it has forgotten what was loaded; its first rows show what it can do now
+                text = f"{life.config.name} is now version {info.version}, not {life.version}; the model is the same"
+                details: dict[str, object] = {"host": life.config.name, "version": info.version}
+                self.observe(Event("host_version", text, "warning", details))
                 return
 
     def _retry_at(self, life: Life) -> float:

@@ -22,13 +22,13 @@ from scorer.core.result import Counts, Died, Done, Entry, Tried
 from scorer.core.task import Attempt, Dead, Failed, Outcome, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.attempt import Sampling, attempt
-from scorer.dispatch.events import Event, HostProgress, Progress
+from scorer.dispatch.events import WELL, Event, HostProgress, Progress
 from scorer.dispatch.feed import Feed
 from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, LifeState, Lives
 from scorer.dispatch.seams import Seams
-from scorer.dispatch.tally import Rate, Tally
+from scorer.dispatch.tally import Tallies
 from scorer.errors import NoHostsLeft, StoreError, UsageError
 from scorer.hosts.base import Host
 
@@ -38,7 +38,6 @@ CHUNK = 128
 TICK_S = 1.0
 GRACE_S = 5.0
 WALL_JUMP_S = 5.0
-NO_RATE = Rate(0.0, 0.0, 0.0)
 
 
 class Ending(StrEnum):
@@ -78,11 +77,11 @@ class Dispatcher:
         self._seams = seams
         self._window = Window()
         self._scopes: dict[int, anyio.CancelScope] = {}
-        self._tallies: dict[str, Tally] = {}
         self._wake = anyio.Event()
         self._stopping = False
         self._broken = False
-        self._joined_since_rewind = False
+        self._joins = 0
+        self._rewound_at: dict[str, int] = {}
         self._scored_any = False
         self._hopeless_since: float | None = None
         self.observe: Callable[[Event], None] = lambda _: None
@@ -94,10 +93,12 @@ class Dispatcher:
         now = anyio.current_time()
         self._began = now
         self._counts = counts
-        self._tally = Tally(now)
+        self._tallies = Tallies(now)
         self._wall_offset = self._seams.wall() - now
         self._lives.observe, self._lives.on_join = self.observe, self._on_join
         self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
+        self._window.behind = {feed.model: feed.left for feed in self._feeds}
+        self._fleet.attend(self._window)
         try:
             async with one_reason() as group:
                 self._group = group
@@ -118,7 +119,7 @@ class Dispatcher:
 
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._ledger.close()
+            await self._ledger.close(lambda: not self._stopping)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Take no more rows and end; `at_once` gives up what is in flight as well."""
@@ -132,18 +133,23 @@ class Dispatcher:
     def progress(self) -> Progress:
         """Return where the run stands, for display."""
         now = anyio.current_time()
-        rate = self._tally.rate(now).rows_per_s
-        left = self._counts.pending
+        self._count_time(now)
+        counts = self._counts
+        # rows that die take next to no time
+        scored = counts.done / max(counts.done + counts.dead, 1) if counts.done else 1.0
+        eta = self._tallies.eta(counts.pending * scored)
         return Progress(
-            total=left + self._counts.done + self._counts.dead,
-            done=self._counts.done,
-            dead=self._counts.dead,
+            total=counts.total,
+            done=counts.done,
+            dead=counts.dead,
             in_flight=self._fleet.in_flight(),
             elapsed_s=now - self._began,
-            rows_per_s=rate,
-            eta_s=left / rate if rate > 0 else None,
+            rows_per_s=self._tallies.rate().rows_per_s,
+            eta_s=eta.guess_s if eta else None,
             paused=self._ledger.paused,
             hosts=tuple(self._host_progress(life, now) for life in self._lives.by_name.values()),
+            eta_low_s=eta.low_s if eta else None,
+            eta_high_s=eta.high_s if eta else None,
         )
 
     # -- the loop -------------------------------------------------------------------------------------------------
@@ -155,7 +161,8 @@ class Dispatcher:
             if self._stopping:
                 if now >= self._grace_ends:
                     self._cancel_in_flight()
-                timeout = max(0.0, self._grace_ends - now)
+                # a request that cannot be called off at once tells when it ends; asking again and again does not help
+                timeout = self._grace_ends - now if now < self._grace_ends else math.inf
             else:
                 await self._refill()
                 self._fill_all(group)
@@ -178,8 +185,15 @@ class Dispatcher:
         return not self._window and all(feed.exhausted and not feed.put_aside for feed in self._feeds)
 
     def _can_read(self) -> bool:
-        room = len(self._window) < self._size() * 3 // 4 and self._window.chars < WINDOW_CHARS
-        return room and not self._ledger.overloaded and any(not feed.exhausted for feed in self._feeds)
+        room = self._window.chars < WINDOW_CHARS and not self._ledger.overloaded
+        return room and any(self._wants(feed) for feed in self._feeds)
+
+    def _wants(self, feed: Feed) -> bool:
+        """Whether a model has less than its share of the window, so that none is crowded out by another."""
+        if feed.exhausted:
+            return False
+        sharing = sum(not other.exhausted for other in self._feeds)
+        return self._window.waiting(feed.model) < self._size() * 3 // 4 / sharing
 
     def _size(self) -> int:
         """The window grows with the slots: with as many slots as rows there would be no choice."""
@@ -187,16 +201,16 @@ class Dispatcher:
 
     async def _refill(self) -> None:
         """Bring the window up to size, taking from each model's feed in turn."""
-        if self._joined_since_rewind and all(feed.exhausted for feed in self._feeds):
+        for feed in self._feeds:
             # once for each host that joins: whoever joins again and again would have the same rows read without end
-            self._joined_since_rewind = False
-            for feed in self._feeds:
-                if feed.put_aside:
-                    feed.rewind()
+            if feed.put_aside and feed.exhausted and self._rewound_at.get(feed.model, 0) < self._joins:
+                self._rewound_at[feed.model] = self._joins
+                feed.rewind()
         while self._can_read() and not self._stopping:
             for feed in self._feeds:
-                if not feed.exhausted:
+                if self._wants(feed):
                     self._take_in(await feed.take(CHUNK, self._held()))
+                    self._window.behind[feed.model] = feed.left
         self._window.last = all(feed.exhausted for feed in self._feeds)
 
     def _held(self) -> set[TaskKey]:
@@ -246,10 +260,10 @@ class Dispatcher:
             life, slot = taken
             await self._run_row(life, slot)
             if life.retired and not life.in_flight:
-                await life.host.close()
+                await life.close()
             taken = self._next(slot.host)
             self._fill(slot.host, self._group)
-            if taken is None or self._window.last or len(self._window) < self._size() * 3 // 4:
+            if taken is None or self._window.last or self._can_read():
                 self._wake.set()
 
     async def _run_row(self, life: Life, slot: Slot) -> None:
@@ -294,9 +308,8 @@ class Dispatcher:
             self._window.add(settled.task, first=True)
 
     def _record_score(self, life: Life, task: Task, outcome: Scored) -> None:
-        now, reply = anyio.current_time(), outcome.reply
-        for tally in (self._tally, self._tallies.setdefault(life.config.name, Tally(now))):
-            tally.add(now, reply.prompt_tokens, reply.output_tokens)
+        reply = outcome.reply
+        self._tallies.host(life.config.name).scored(reply.prompt_tokens, reply.output_tokens)
         self._hopeless_since = None
         self._scored_any = True
         score = next(iter(outcome.fields.values()))
@@ -347,7 +360,7 @@ class Dispatcher:
         self._wake.set()
 
     def _on_join(self, _name: str) -> None:
-        self._joined_since_rewind = True
+        self._joins += 1
         self._wake.set()
 
     # -- what is looked at each second --------------------------------------------------------------------------------
@@ -359,6 +372,7 @@ class Dispatcher:
             self._lives.keep_hours()
             await self._watch_hosts()
             self._mind_patience()
+            self._count_time(anyio.current_time())
             self._wake.set()
 
     def _mind_the_clock(self) -> None:
@@ -392,7 +406,7 @@ class Dispatcher:
                 self._lives.retire(name)
                 self.observe(Event("host_removed", f"{name} is out of the run", details={"host": name}))
                 if not life.in_flight:
-                    await life.host.close()
+                    await life.close()
         for name, host in made.items():
             life = Life(wanted[name], host)
             self._lives.add(life)
@@ -432,21 +446,34 @@ class Dispatcher:
             self._fleet.in_flight() > 0 or any(not feed.exhausted for feed in self._feeds) or self._stopping
         )
 
+    def _count_time(self, now: float) -> None:
+        """Let rates know which hosts were there since they were last told."""
+        self._tallies.look(now, [name for name, life in self._lives.by_name.items() if self._at_work(life, now)])
+
+    def _at_work(self, life: Life, now: float) -> bool:
+        view = self._fleet.view(life.config.name, now) if life.state is LifeState.UP else None
+        return view is not None and view.state in WELL
+
     def _host_progress(self, life: Life, now: float) -> HostProgress:
-        view = self._fleet.view(life.config.name, now)
-        tally = self._tallies.get(life.config.name)
-        rate = tally.rate(now) if tally else NO_RATE
+        name = life.config.name
+        view = self._fleet.view(name, now)
+        tally = self._tallies.host(name)
+        rate = tally.rate()
+        prefill_tps, decode_tps = self._fleet.speed(name) or (None, None)
         up = view is not None and life.state is LifeState.UP
         return HostProgress(
-            name=life.config.name,
+            name=name,
             state=view.state if view and up else str(life.state),
             running=view.running if view else 0,
             limit=view.limit if view else 0,
-            rows=tally.rows if tally else 0,
+            rows=tally.rows,
             rows_per_s=rate.rows_per_s,
             prompt_tps=rate.prompt_tps,
             output_tps=rate.output_tps,
             last_fault=(view.last_fault if view and up else None) or life.reason or None,
+            prefill_tps=prefill_tps,
+            decode_tps=decode_tps,
+            row_s=view.typical_s if view else None,
         )
 
 

@@ -1,17 +1,19 @@
 """The first look at the hosts: who is there, which model they share, and whether it is the same one.
 
-Nothing is sent to a host here but questions; a run that cannot be trusted ends before its first row.
+Nothing is sent to a host here but questions, and nothing at all to one that another run has; a run that cannot be
+trusted ends before its first row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import anyio
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from scorer.config import HostConfig
-from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms, reason_of, same_model, short
-from scorer.errors import Fault, HostUnusable, UsageError
+from scorer.dispatch.lives import PROBE_S, Life, Terms, reason_of, same_model, short
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UsageError
+from scorer.locks import NO_CLAIMS, Claims
 
 TRIES = 3
 PAUSE_S = 1.0
@@ -24,36 +26,54 @@ class Answers:
     present: tuple[Life, ...]
     left_out: dict[str, str]
     absent: dict[str, str]
+    in_use: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Return one line a host that is not taking part."""
-        left_out = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
-        return left_out + [f"{name} cannot be reached: {reason}" for name, reason in self.absent.items()]
+        return [
+            *(f"{name} is left out: {reason}" for name, reason in self.left_out.items()),
+            *(f"{name} is {reason}" for name, reason in self.in_use.items()),
+            *(f"{name} cannot be reached: {reason}" for name, reason in self.absent.items()),
+        ]
+
+    @property
+    def decided(self) -> bool:
+        """Whether asking again at once could change nothing."""
+        return bool(self.present or self.left_out or self.in_use)
+
+    def refusal(self) -> UsageError:
+        """Return the error of a run that no host can begin."""
+        what = "no host may be used" if self.left_out or self.in_use else f"no host can be reached ({TRIES} tries)"
+        hint = "\nWait until that run has ended, or share its hosts with --share-hosts" if self.in_use else ""
+        return UsageError(f"{what}:\n" + "\n".join(f"  {line}" for line in self.lines()) + hint)
 
 
-async def call(lives: Sequence[Life], *, first_start: bool) -> Answers:
+async def call(lives: Sequence[Life], claims: Claims = NO_CLAIMS, *, first_start: bool) -> Answers:
     """Ask all hosts at once; at a job's first start up to three times while none at all can be reached."""
     tries = TRIES if first_start else 1
     retrying = AsyncRetrying(
         stop=stop_after_attempt(tries),
         wait=wait_fixed(PAUSE_S),
-        retry=retry_if_result(lambda answers: not answers.present and not answers.left_out),
+        retry=retry_if_result(lambda answers: not answers.decided),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         sleep=anyio.sleep,
     )
-    answers: Answers = await retrying(_ask_all, lives)
+    answers: Answers = await retrying(ask, lives, claims)
     if first_start and not answers.present:
-        what = "no host may be used" if answers.left_out else f"no host can be reached ({TRIES} tries)"
-        raise UsageError(f"{what}:\n" + "\n".join(f"  {line}" for line in answers.lines()))
+        raise answers.refusal()
     return answers
 
 
-async def _ask_all(lives: Sequence[Life]) -> Answers:
+async def ask(lives: Sequence[Life], claims: Claims = NO_CLAIMS) -> Answers:
+    """Ask all hosts at once, each once and within PROBE_S; those that answer have their `info`, others a `fault`."""
     answers = Answers((), {}, {})
     async with anyio.create_task_group() as group:
         for life in lives:
-            group.start_soon(_ask, life, answers)
-    return Answers(tuple(life for life in lives if life.info is not None), answers.left_out, answers.absent)
+            if life.claimed(claims):
+                group.start_soon(_ask, life, answers)
+            else:
+                answers.in_use[life.config.name] = life.reason
+    return replace(answers, present=tuple(life for life in lives if life.info is not None))
 
 
 async def _ask(life: Life, answers: Answers) -> None:
@@ -62,10 +82,11 @@ async def _ask(life: Life, answers: Answers) -> None:
         with anyio.fail_after(PROBE_S):
             life.info = await life.host.probe()
     except HostUnusable as fault:
-        life.state, life.reason = LifeState.LEFT_OUT, fault.message
+        life.leave_out(fault)
         answers.left_out[name] = life.reason
     except (Fault, TimeoutError) as fault:
         life.reason = reason_of(fault)
+        life.fault = fault if isinstance(fault, Fault) else HostFault(FaultKind.UNREACHABLE, life.reason, sent=False)
         answers.absent[name] = life.reason
 
 
@@ -93,7 +114,20 @@ def _offers(life: Life) -> list[str]:
 def admit(answers: Answers, terms: Terms) -> dict[str, str]:
     """Return the digest of each model that all present hosts share, empty where none of them reports one.
 
-    Sets the models of each life that may take part and moves the others to `left_out`. UsageError if digests are mixed.
+    Moves to `left_out` who may not take part. UsageError if digests are mixed.
+    """
+    digests = survey(answers, terms)
+    if not terms.allow_mixed:
+        for model, by_host in digests.items():
+            _refuse_mixed(model, by_host, terms.digests)
+    agreed = {model: set(by_host.values()) for model, by_host in digests.items()}
+    return {model: found.pop() for model, found in agreed.items() if len(found) == 1}
+
+
+def survey(answers: Answers, terms: Terms) -> dict[str, dict[str, str]]:
+    """Return the digest of each model on each present host that may take part, empty where it reports none.
+
+    Moves to `left_out` who may not.
     """
     digests: dict[str, dict[str, str]] = {model: {} for model in terms.models}
     open_terms = Terms(terms.models, {}, True, terms.system, terms.schema, terms.num_ctx, terms.think)
@@ -104,13 +138,10 @@ def admit(answers: Answers, terms: Terms) -> dict[str, str]:
             for model, info in open_terms.serves(life.config, life.info).items():
                 digests[model][life.config.name] = info.digest or ""
         except HostUnusable as fault:
-            life.state, life.reason, life.info = LifeState.LEFT_OUT, fault.message, None
+            life.leave_out(fault)
+            life.info = None
             answers.left_out[life.config.name] = fault.message
-    if not terms.allow_mixed:
-        for model, by_host in digests.items():
-            _refuse_mixed(model, by_host, terms.digests)
-    agreed = {model: set(by_host.values()) for model, by_host in digests.items()}
-    return {model: found.pop() for model, found in agreed.items() if len(found) == 1}
+    return digests
 
 
 def _refuse_mixed(model: str, by_host: Mapping[str, str], frozen: Mapping[str, str]) -> None:

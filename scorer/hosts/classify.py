@@ -60,16 +60,37 @@ def complaint(document: dict[str, object] | None) -> Complaint | None:
     """Return what an error document says, or None if it is not one.
 
     Understands {"error": text}, {"error": {"message": …}}, and the first holding the second as JSON in its text, which
-    is how Ollama passes on what llama-server said.
+    is how Ollama passes on what llama-server said; {"object": "error", "message": …} as older vLLM writes it; and
+    {"detail": …} of servers made with FastAPI.
     """
-    if document is None or "error" not in document:
+    if document is None:
         return None
-    error = document["error"]
+    error = document.get("error")
     if isinstance(error, str) and error.lstrip().startswith("{"):
         error = _unpacked(error)
+    if document.get("object") == "error":
+        error = document
+    elif document.keys() == {"detail"}:
+        error = _detail(document["detail"])
+    elif "error" not in document:
+        return None
     if isinstance(error, dict):
-        return Complaint(" ".join(str(error.get(key, "")) for key in ("message", "type")).strip(), error)
-    return Complaint(str(error), {})
+        words = (error.get(key) for key in ("message", "type", "code"))
+        return Complaint(_unquoted(" ".join(word for word in words if isinstance(word, str) and word)), error)
+    return Complaint(_unquoted(str(error)), {})
+
+
+def _detail(detail: object) -> str:
+    """Return what FastAPI complains of, without the part of the request that it quotes: there is the row in it."""
+    if isinstance(detail, list):
+        found = (f"{entry.get('loc')}: {entry.get('msg')}" for entry in detail if isinstance(entry, dict))
+        return "; ".join(found)
+    return str(detail)
+
+
+def _unquoted(text: str) -> str:
+    """Cut off what quotes the request, as vLLM's complaints about one do: no row may write the words we look for."""
+    return text.partition("'input':")[0]
 
 
 def _unpacked(text: str) -> object:
@@ -117,25 +138,39 @@ def overflow(text: str, details: dict[str, object], num_ctx: int) -> RowFault | 
     """Return the fault of a prompt that was refused for its length, with both numbers where the server gives them."""
     if not re.search(OVERFLOW, text, re.IGNORECASE):
         return None
-    prompt, limit = count(details.get("n_prompt_tokens")), count(details.get("n_ctx"))
-    if prompt is None or limit is None:
-        numbers = re.findall(r"\((\d{1,9}) tokens\)", text)
-        prompt, limit = (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else (None, None)
-    if prompt is not None:
+    prompt = count(details.get("n_prompt_tokens")) or _number(PROMPT_TOKENS, text)
+    limit = count(details.get("n_ctx")) or _number(CONTEXT_TOKENS, text)
+    if prompt is not None and limit is not None:
         message = f"prompt of {prompt} tokens, context {limit}"
     else:
-        message = f"prompt longer than the context of {num_ctx} tokens: {excerpt(text)}"
+        message = f"prompt longer than the context of {limit or num_ctx} tokens: {excerpt(text)}"
     return RowFault(FaultKind.CONTEXT_OVERFLOW, message, permanent=True)
 
 
+def _number(pattern: str, text: str) -> int | None:
+    found = re.search(pattern, text, re.IGNORECASE)
+    return next(int(group) for group in found.groups() if group) if found else None
+
+
 OVERFLOW = (
-    r"exceed_context_size"
+    r"exceed_context_size|context_length_exceeded"
     r"|input length.*exceeds"
-    r"|exceeds the (available )?context"
-    r"|longer than the context length"
+    r"|exceeds (the )?(available )?context"
+    r"|longer than the (context|maximum model) length"
     r"|maximum context length"
-    r"|context_length_exceeded"
+    # LM Studio, in its own grammar
+    r"|when context the overflows|context size has been exceeded"
+    # what older versions of vLLM come to when they subtract the prompt from the context
+    r"|max_tokens must be at least 1, got -"
 )
+PROMPT_TOKENS = (
+    r"(?:request|input length|prompt tokens) \((\d{1,9})"
+    r"|\b(\d{1,9}) (?:in the messages|input tokens)"
+    r"|resulted in (\d{1,9}) tokens"
+    r"|prompt \(length (\d{1,9})\)"
+    r"|keep the first (\d{1,9}) tokens"
+)
+CONTEXT_TOKENS = r"(?:context (?:length|size)|model length) (?:is |of |of only )?\(?(\d{1,9})"
 
 
 def retry_after_s(headers: httpx.Headers) -> float | None:

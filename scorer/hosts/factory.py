@@ -8,6 +8,7 @@ from scorer.hosts.embedded import EmbeddedHost, RunBlocking
 from scorer.hosts.http import Connect, Http, aiohttp_transport
 from scorer.hosts.ollama import OllamaHost
 from scorer.hosts.openai import OpenAIHost
+from scorer.hosts.petals import PetalsHost
 
 
 def make_host(
@@ -26,4 +27,6 @@ def make_host(
     http = Http(config, connect(config), token=token)
     if config.api == "openai":
         return OpenAIHost(config, http)
+    if config.api == "petals":
+        return PetalsHost(config, http)
     return OllamaHost(config, http)

@@ -1,15 +1,15 @@
 """The one place where the exceptions of httpx, aiohttp and the system become faults.
 
-httpx-aiohttp reports a refused connection, an unknown name and a connection dropped in the middle of a generation all
-as `ConnectTimeout`, and lets some of aiohttp's exceptions through as they are. So the exception that tells is looked
-for along the chain of causes, and looked up by name in one literal table; a test walks both libraries and fails when
-they grow an exception that the table does not know.
+Our own transport lets aiohttp's exceptions through; others that httpx can use wrap them, some in one that says
+something else, such as `ConnectTimeout` for a connection dropped in the middle of a generation. So the exception that
+tells is looked for along the chain of causes, and looked up by name in one literal table; a test walks both libraries
+and fails when they grow an exception that the table does not know.
 """
 
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 import aiohttp
@@ -112,11 +112,14 @@ MEANING: dict[str, Meaning] = {
 }
 
 
-def fault_of(error: Exception) -> Fault:
-    """Return the fault that an exception of FOREIGN stands for, with a message for people."""
+def fault_of(error: Exception, hushed: Callable[[str], str] = str) -> Fault:
+    """Return the fault that an exception of FOREIGN stands for, with a message for people.
+
+    `hushed` takes out of its words what nobody should read; they are cut to length after that.
+    """
     telling = next((e for e in _causes(error) if name_of(type(e)).startswith("aiohttp.")), error)
     meaning = next(MEANING[name] for name in map(name_of, type(telling).__mro__) if name in MEANING)
-    reason = _reason(error, telling)
+    reason = _reason(error, telling, hushed)
     if meaning is Meaning.NOT_REACHED:
         return HostFault(FaultKind.UNREACHABLE, reason, sent=False)
     if meaning is Meaning.NOT_HTTP:
@@ -138,11 +141,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _reason(error: Exception, telling: BaseException) -> str:
+def _reason(error: Exception, telling: BaseException, hushed: Callable[[str], str]) -> str:
     """Return the system's own words if it spoke, else the library's, on one line."""
     system = [e for e in _causes(error) if isinstance(e, OSError)]
     for spoken in (*reversed(system), telling):
-        text = _words(spoken)
+        text = hushed(_words(spoken))
         if text:
             return " ".join(text.split())[:200]
     return type(telling).__name__
@@ -153,4 +156,6 @@ def _words(error: BaseException) -> str:
         return os.strerror(error.errno)  # asyncio's own text says where and not why
     if isinstance(error, (ssl.SSLError, socket.gaierror)):
         return f"{'TLS' if isinstance(error, ssl.SSLError) else 'host name'}: {error.strerror or error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        return "the reply broke off in its head"  # all of which its own text would list
     return str(error)

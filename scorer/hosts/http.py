@@ -2,32 +2,40 @@
 
 Invariants: no redirect is followed, no proxy or netrc of the environment is used, no cookie is kept; a body is read in
 pieces and never beyond its cap, and never decoded (a small compressed body can be a large one); cancelling closes the
-connection, which is how the work on the server is stopped. The token is in the client's headers and nowhere else.
+connection, which is how the work on the server is stopped. The token is in the client's headers and nowhere else, not
+even in a message that quotes a server that quotes it.
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import cast
+from urllib.parse import urlencode
 
 import anyio
 import httpx
 
 import scorer
 from scorer.config import HostConfig
-from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.base import CONNECT_TIMEOUT_S, MAX_BODY_BYTES
 from scorer.hosts.foreign import FOREIGN, fault_of
-from scorer.hosts.transport import Connect, aiohttp_transport
+from scorer.hosts.hush import Hush
+from scorer.hosts.transport import Body, Connect, aiohttp_transport
 
-__all__ = ["Answer", "Connect", "Http", "aiohttp_transport", "excerpt", "only_host_faults"]
+__all__ = ["Answer", "Connect", "Http", "aiohttp_transport", "excerpt", "in_time", "only_host_faults"]
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 # connect, ask, answer: for questions that need no model
 QUESTION_TIMEOUT_S = 2 * CONNECT_TIMEOUT_S
 # no limit on reading: whoever asks sets the deadline by cancelling
 TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S).as_dict()
+# in whose place the words of a model are, by API: these are never touched
+COMPLETIONS = frozenset({"message", "response", "choices", "outputs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,11 @@ class Http:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self._headers = headers
-        self._headers_with_body = headers.copy()
-        self._headers_with_body["Content-Type"] = "application/json"
+        self._headers_of = {kind: _with_type(headers, kind) for kind in (JSON, FORM)}
         self._base = config.url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
         self._transport = transport
+        self._hush = Hush(token)
 
     async def json(
         self, method: str, path: str, body: Mapping[str, object] | None = None, *, cap: int = MAX_BODY_BYTES
@@ -81,36 +89,95 @@ class Http:
         `cap` is in bytes. Raises HostFault (unreachable, redirected, encoded, too large, not HTTP) or UnclearFault
         (connection lost).
         """
+        request = self._request(method, path) if body is None else self._request(method, path, _encoded(body), JSON)
+        return await self._whole(request, cap)
+
+    async def form(self, path: str, fields: Mapping[str, str], *, cap: int = MAX_BODY_BYTES) -> Answer:
+        """POST an HTML form, for servers that take nothing else; answers and faults as those of `json`."""
+        content = urlencode(fields, encoding="utf-8", errors="replace").encode()
+        return await self._whole(self._request("POST", path, content, FORM), cap)
+
+    async def _whole(self, request: httpx.Request, cap: int) -> Answer:
         try:
-            response = await self._transport.handle_async_request(self._request(method, path, body))
+            response = await self._transport.handle_async_request(request)
             async with aclosing(response):
-                _refuse_unwanted(response)
+                _refuse_unwanted(response, self._hush)
                 raw = await _read(response, cap)
         except FOREIGN as error:
-            raise fault_of(error) from error
-        return Answer(response.status_code, response.headers, raw, _document(raw))
+            raise fault_of(error, self._hush.of_text) from error
+        return self._answer(response, raw)
 
     async def ask(self, path: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Answer:
         """GET something that needs no model, so that a server which accepts and stays silent is found out."""
-        with anyio.move_on_after(timeout_s):
+        with in_time(f"GET {path}", timeout_s):
             return await self.json("GET", path)
-        raise HostFault(FaultKind.UNREACHABLE, f"no answer to GET {path} within {timeout_s:g} s", sent=False)
+
+    async def lines(
+        self, path: str, body: Mapping[str, object], refused: Callable[[Answer], Fault]
+    ) -> AsyncGenerator[dict[str, object], None]:
+        """POST, and yield the JSON object of each line of the reply as it comes.
+
+        No line may be longer than MAX_BODY_BYTES. Raises what `json` raises, and `refused(answer)` unless it is a 200.
+        """
+        try:
+            response = await self._transport.handle_async_request(self._request("POST", path, _encoded(body), JSON))
+            async with aclosing(response):
+                _refuse_unwanted(response, self._hush)
+                if response.status_code != 200:
+                    raise refused(self._answer(response, await _read(response, MAX_BODY_BYTES)))
+                async with aclosing(_split(response)) as lines:
+                    async for line in lines:
+                        yield self._object(line)
+        except FOREIGN as error:
+            raise fault_of(error, self._hush.of_text) from error
 
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
 
-    def _request(self, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Request:
+    def _answer(self, response: httpx.Response, raw: bytes) -> Answer:
+        said = self._hush.of_bytes(raw)
+        document = _document(raw)
+        if said is not raw and not (response.status_code == 200 and _is_completion(document)):
+            document = _document(said)
+        return Answer(response.status_code, response.headers, said, document)
+
+    def _object(self, line: bytes) -> dict[str, object]:
+        document = _document(line)
+        if document is not None and _is_completion(document):
+            return document
+        said = self._hush.of_bytes(line)
+        document = document if said is line else _document(said)
+        if document is None:
+            raise HostFault(FaultKind.BAD_BODY, f"not a JSON object: {excerpt(said)}")
+        return document
+
+    def _request(self, method: str, path: str, content: bytes | None = None, kind: str = "") -> httpx.Request:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = httpx.URL(self._base + path)
+            try:
+                url = self._urls[path] = httpx.URL(self._base + path)
+            except httpx.InvalidURL as error:
+                # not all that a URL may be for us is one for httpx
+                raise fault_of(error) from error
         return httpx.Request(
             method,
             url,
-            headers=self._headers if body is None else self._headers_with_body,
-            content=None if body is None else _encoded(body),
+            headers=self._headers_of.get(kind, self._headers),
+            stream=httpx.ByteStream(content or b""),
             extensions={"timeout": TIMEOUT},
         )
+
+
+@contextmanager
+def in_time(question: str, timeout_s: float) -> Iterator[None]:
+    """Around a question that needs no model: silence for so long is a HostFault."""
+    try:
+        with anyio.fail_after(timeout_s):
+            yield
+    except TimeoutError:
+        message = f"no answer to {question} within {timeout_s:g} s"
+        raise HostFault(FaultKind.UNREACHABLE, message, sent=False) from None
 
 
 @contextmanager
@@ -132,23 +199,38 @@ def excerpt(text: bytes | str, limit: int = 200) -> str:
     return (line[: limit - 1] + "…" if len(line) > limit else line) or "(empty)"
 
 
+def _with_type(headers: httpx.Headers, kind: str) -> httpx.Headers:
+    complete = headers.copy()
+    complete["Content-Type"] = kind
+    return complete
+
+
 def _encoded(body: Mapping[str, object]) -> bytes:
     text = _ENCODER.encode(body)
     # half of a surrogate pair is no character: some servers refuse the whole request over it
     return text.encode("utf-8", "replace")
 
 
-def _refuse_unwanted(response: httpx.Response) -> None:
+def _is_completion(document: Mapping[str, object] | None) -> bool:
+    return document is not None and "error" not in document and not COMPLETIONS.isdisjoint(document)
+
+
+def _refuse_unwanted(response: httpx.Response, hush: Hush) -> None:
     """Refuse what must not be followed or unpacked, before a byte of the body is read."""
     if 300 <= response.status_code < 400:
-        target = excerpt(response.headers.get("location", "nowhere"))
+        target = excerpt(hush.of_text(response.headers.get("location", "nowhere")))
         raise HostFault(FaultKind.GATEWAY, f"HTTP {response.status_code}: redirected to {target}")
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise HostFault(FaultKind.BAD_BODY, f"the body is {excerpt(encoding, 40)}-encoded, unasked")
+        raise HostFault(FaultKind.BAD_BODY, f"the body is {excerpt(hush.of_text(encoding), 40)}-encoded, unasked")
 
 
 async def _read(response: httpx.Response, cap: int) -> bytes:
+    if isinstance(response.stream, Body):
+        whole = await response.stream.read(cap)
+        if whole is None:
+            raise HostFault(FaultKind.BAD_BODY, f"the body is larger than {cap} bytes")
+        return whole
     body = bytearray()
     if response.is_stream_consumed:
         # a transport without a network has it all at once
@@ -163,6 +245,24 @@ async def _read(response: httpx.Response, cap: int) -> bytes:
     if len(body) > cap:
         raise HostFault(FaultKind.BAD_BODY, f"the body is larger than {cap} bytes")
     return bytes(body)
+
+
+async def _split(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Cut a body into its lines that are not blank; what comes after the last line's end is a line too."""
+    rest = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
+        async for piece in pieces:
+            *whole, last = piece.split(b"\n")
+            for part in whole:
+                rest += part
+                if line := rest.strip():
+                    yield bytes(line)
+                rest.clear()
+            rest += last
+            if len(rest) > MAX_BODY_BYTES:
+                raise HostFault(FaultKind.BAD_BODY, f"a line is longer than {MAX_BODY_BYTES} bytes")
+    if line := rest.strip():
+        yield bytes(line)
 
 
 def _document(body: bytes) -> dict[str, object] | None:

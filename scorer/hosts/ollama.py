@@ -82,7 +82,7 @@ class OllamaHost:
             self._check_origin(document, frame.model)
             if document.get("done") is not True:
                 raise HostFault(FaultKind.LOAD_FAILED, f"the load command was not done: {excerpt(answer.body)}")
-            return _loaded(await self._ask("/api/ps"), frame.model)
+            return running_model(await self._ask("/api/ps"), frame.model)
 
     async def generate(self, request: Request) -> Reply:
         """One chat completion, not streamed."""
@@ -131,7 +131,7 @@ class OllamaHost:
         answered = document.get("model")
         if not isinstance(answered, str):
             raise HostFault(FaultKind.BAD_BODY, f"not a chat answer: {excerpt(', '.join(document), 80)}")
-        if not remote and _full_name(answered) != _full_name(model):
+        if not remote and answered != model and _full_name(answered) != _full_name(model):
             raise HostUnusable(FaultKind.WRONG_MODEL, f"asked for {model}, answered by {excerpt(answered, 80)}")
 
     def _reply(self, document: Mapping[str, object], *, free_text: bool) -> Reply:
@@ -235,8 +235,8 @@ def _models(tags: Mapping[str, object]) -> list[ModelInfo]:
     return found
 
 
-def _loaded(running: Mapping[str, object], model: str) -> Loaded:
-    """Find the model among the running ones. An unknown is None, not a guess."""
+def running_model(running: Mapping[str, object], model: str) -> Loaded:
+    """Find the model in what /api/ps says. An unknown is None, not a guess."""
     listed = running.get("models")
     for entry in listed if isinstance(listed, list) else []:
         name = _name_of(entry)

@@ -1,47 +1,40 @@
-"""Servers with an OpenAI-style API; today mostly llama.cpp's, which the embedded engine is.
+"""Servers with an OpenAI-style API: llama.cpp's, which the embedded engine is too, vLLM, LM Studio, exo.
 
 This API cannot be told the context of a request, so the server has to have been started with it; `warm` reports what it
 has. Ollama is refused behind this door, because it would cut long prompts silently here. The server names no digest:
-the one of the configuration is taken on the user's word.
+the one of the configuration is taken on the user's word. Which model answered is not checked either: llama.cpp repeats
+whatever name it was asked for.
 
-What only llama.cpp understands (`cache_prompt`, switching thinking off in the chat template) is sent only where
-/props showed that it is llama.cpp; others may refuse a request over an unknown field.
+`warm` waits while the server loads its model and then asks for one token with the run's own options, so that a model
+which is loaded by its first request, a cluster that lacks a machine or a schema that is refused show before any row.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
+
+import anyio
 
 from scorer.config import HostConfig
 from scorer.core.task import Reply
-from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
+from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
-from scorer.hosts.classify import (
-    Rule,
-    by_status,
-    by_text,
-    complaint,
-    count,
-    host,
-    overflow,
-    plain_text,
-    proper_name,
-    row,
-    seconds,
-    unusable,
-)
+from scorer.hosts.classify import complaint, count, plain_text, proper_name, seconds
+from scorer.hosts.dialects import NAMES, Dialect, context_of, dialect_of, extras
 from scorer.hosts.http import Answer, Http, excerpt, only_host_faults
 from scorer.hosts.logprobs import first_token
+from scorer.hosts.openai_errors import fault_of_answer, is_loading, refuse_error
 
 MILLISECONDS = 1e3
+LOADING_POLL_S = 2.0
+TRIAL = "Answer."
 
-# these quote what the model said, which a row can influence: looked at first, and by how they begin
-QUOTING: tuple[Rule, ...] = (Rule(r"^(error parsing|failed to parse input|parse error)", row(FaultKind.PARSER_ERROR)),)
 
-RULES: tuple[Rule, ...] = (
-    Rule(r"no instance found for model", host(FaultKind.LOAD_FAILED)),
-    Rule(r"json schema|json_schema|response_format|grammar|template", unusable(FaultKind.REFUSED_OPTIONS)),
-    Rule(r"field '\w+': |unsupported (param|value)|unrecognized request argument", unusable(FaultKind.REFUSED_OPTIONS)),
-    Rule(r"model.{0,200}(does not exist|not found)", unusable(FaultKind.MODEL_MISSING)),
-)
+class Properties(NamedTuple):
+    """What llama.cpp tells of itself: its build, the context of one slot in tokens, the number of slots."""
+
+    build: str | None = None
+    context: int | None = None
+    slots: int | None = None
 
 
 class OpenAIHost:
@@ -51,48 +44,48 @@ class OpenAIHost:
         self.name = config.name
         self._digest = config.model_digest
         self._http = http
-        self._llama_cpp = False
+        self._dialect = Dialect.OTHER
 
     async def alive(self) -> None:
         """GET /health, or the list of models where there is no such thing."""
         with only_host_faults():
             answer = await self._http.ask("/health")
-            if answer.status == 404:
+            # LM Studio answers 200 to every path, and an error if it does not know it
+            if answer.status == 404 or (answer.status == 200 and complaint(answer.document) is not None):
                 answer = await self._http.ask("/v1/models")
-            _refuse_error(answer)
+            refuse_error(answer)
 
     async def probe(self) -> HostInfo:
         """Return the models. Raises HostUnusable if it is Ollama, or not this API, or does not let us in."""
         with only_host_faults():
             await self._refuse_ollama()
-            listed = await self._http.ask("/v1/models")
-            if listed.status in (404, 405):
-                raise HostUnusable(FaultKind.WRONG_ENDPOINT, "no OpenAI-style API at this url: /v1/models is not there")
-            _refuse_error(listed)
-            props = await self._props()
-        build = props.get("build_info") if props else None
-        version = build or listed.headers.get("server") or "unknown"
-        return HostInfo(version=excerpt(str(version), 40), models=tuple(self._models(listed.required())))
+            entries, listed = await self._entries()
+            version = await self._version() or NAMES.get(self._dialect) or listed.headers.get("server") or "unknown"
+        models = (_model(entry, self._digest) for entry in entries)
+        return HostInfo(version=excerpt(version, 40), models=tuple(model for model in models if model is not None))
 
     async def warm(self, frame: Frame) -> Loaded:
-        """Report the context and slots the server was started with; there is nothing to load by this API."""
+        """Wait until the model is loaded, try it, and report the context and slots the server was started with."""
         with only_host_faults():
-            await self.alive()
+            await self._wait_loaded()
+            entries, _ = await self._entries()
+            await self._try(frame)
             props = await self._props()
             if props is not None:
-                settings = props.get("default_generation_settings")
-                context = settings.get("n_ctx") if isinstance(settings, dict) else None
-                return Loaded(context=count(context), slots=count(props.get("total_slots")))
-            listed = await self._http.ask("/v1/models")
-            _refuse_error(listed)
-        models = {m.name: m for m in self._models(listed.required())}
-        return Loaded(context=models[frame.model].max_context if frame.model in models else None)
+                return Loaded(context=props.context, slots=props.slots)
+            if self._dialect is Dialect.LM_STUDIO:
+                entries = _listing(await self._http.ask("/api/v0/models"))
+        contexts = (context_of(entry) for entry in entries if entry.get("id") == frame.model)
+        return Loaded(context=next(contexts, None))
 
     async def generate(self, request: Request) -> Reply:
         """One chat completion, not streamed."""
         answer = await self._http.json("POST", "/v1/chat/completions", self._body(request))
         if answer.status != 200 or complaint(answer.document) is not None:
             raise fault_of_answer(answer, request.frame.num_ctx)
+        if not answer.body.strip():
+            # exo sends its status before it begins, and nothing more when it fails
+            raise UnclearFault(FaultKind.DROPPED, "HTTP 200 and then nothing: the server gave up on the answer")
         return _reply(answer.required(), free_text=request.frame.schema is None)
 
     async def close(self) -> None:
@@ -107,21 +100,56 @@ class OpenAIHost:
                 'this is Ollama: drop the line api = "openai", through which it would cut long prompts silently',
             )
 
-    async def _props(self) -> dict[str, object] | None:
-        """Return llama.cpp's properties, None where it is something else."""
+    async def _entries(self) -> tuple[list[dict[str, object]], Answer]:
+        """Return the list of models, and learn from it which server this is."""
+        listed = await self._http.ask("/v1/models")
+        if listed.status in (404, 405):
+            raise HostUnusable(FaultKind.WRONG_ENDPOINT, "no OpenAI-style API at this url: /v1/models is not there")
+        refuse_error(listed)
+        listed.required()
+        entries = _listing(listed)
+        self._dialect = dialect_of(entries)
+        return entries, listed
+
+    async def _version(self) -> str | None:
+        props = await self._props()
+        if props is not None:
+            return props.build
+        if self._dialect is not Dialect.VLLM:
+            return None
+        said = (await self._http.ask("/version")).document or {}
+        return f"vLLM {said['version']}" if isinstance(said.get("version"), str) else None
+
+    async def _props(self) -> Properties | None:
+        """Return llama.cpp's properties, None where it is something else or keeps them to itself."""
         answer = await self._http.ask("/props")
         props = answer.document if answer.status == 200 else None
-        self._llama_cpp = props is not None and "total_slots" in props
-        return props if self._llama_cpp else None
+        if props is None or "total_slots" not in props:
+            return None
+        self._dialect = Dialect.LLAMA_CPP
+        settings, build = _object(props.get("default_generation_settings")), props.get("build_info")
+        known = build if isinstance(build, str) else None
+        return Properties(known, count(settings.get("n_ctx")), count(props.get("total_slots")) or None)
 
-    def _models(self, document: Mapping[str, object]) -> list[ModelInfo]:
-        data = document.get("data")
-        found = []
-        for entry in data if isinstance(data, list) else []:
-            name = proper_name(entry.get("id")) if isinstance(entry, dict) else None
-            if name is not None:
-                found.append(ModelInfo(name, self._digest, max_context=count(entry.get("max_model_len"))))
-        return found
+    async def _wait_loaded(self) -> None:
+        """Wait for as long as the server says that it is loading; the caller has set a deadline."""
+        while True:
+            try:
+                await self.alive()
+            except HostFault as fault:
+                if not is_loading(fault):
+                    raise
+                await anyio.sleep(LOADING_POLL_S)
+            else:
+                return
+
+    async def _try(self, frame: Frame) -> None:
+        """Ask for one token, whatever it is."""
+        answer = await self._http.json("POST", "/v1/chat/completions", self._body(Request(frame, TRIAL, num_predict=1)))
+        if answer.status != 200 or complaint(answer.document) is not None:
+            raise fault_of_answer(answer, frame.num_ctx)
+        if "choices" not in answer.required():
+            raise HostFault(FaultKind.BAD_BODY, f"not a chat answer: {excerpt(answer.body, 80)}")
 
     def _body(self, request: Request) -> dict[str, object]:
         frame = request.frame
@@ -133,6 +161,7 @@ class OpenAIHost:
             "max_tokens": request.num_predict,
             "temperature": request.temperature,
             "seed": request.seed,
+            **extras(self._dialect, frame.think),
         }
         if frame.schema is not None:
             answer = {"name": "answer", "strict": True, "schema": frame.schema}
@@ -141,43 +170,17 @@ class OpenAIHost:
             body["stop"] = list(request.stop)
         if request.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        if isinstance(frame.think, str):
-            body["reasoning_effort"] = frame.think
-        elif self._llama_cpp:
-            body["chat_template_kwargs"] = {"enable_thinking": frame.think}
-        if self._llama_cpp:
-            body["cache_prompt"] = True
         return body
 
 
-def fault_of_answer(answer: Answer, num_ctx: int) -> Fault:
-    """Return the fault that an answer with an error stands for, whatever its status says."""
-    said = complaint(answer.document)
-    text = said.text if said is not None else excerpt(answer.body)
-    if answer.status == 404 and by_text(RULES, text) is None:
-        return HostUnusable(FaultKind.WRONG_ENDPOINT, f"HTTP 404: {excerpt(text)}; check url and api")
-    plain = by_status(answer)
-    if plain is not None:
-        return plain
-    details = said.details if said is not None else {}
-    return (
-        by_text(QUOTING, text)
-        or overflow(text, details, num_ctx)
-        or by_text(RULES, text)
-        or _by_default(answer.status, excerpt(text))
-    )
+def _listing(answer: Answer) -> list[dict[str, object]]:
+    data = (answer.document or {}).get("data")
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
-def _by_default(status: int, said: str) -> Fault:
-    message = f"HTTP {status}: {said}"
-    if 400 <= status < 500:
-        return RowFault(FaultKind.BAD_REQUEST, message, permanent=True)
-    return UnclearFault(FaultKind.SERVER_ERROR, message)
-
-
-def _refuse_error(answer: Answer) -> None:
-    if answer.status != 200:
-        raise fault_of_answer(answer, num_ctx=0)
+def _model(entry: Mapping[str, object], digest: str | None) -> ModelInfo | None:
+    name = proper_name(entry.get("id"))
+    return None if name is None else ModelInfo(name, digest, max_context=context_of(entry))
 
 
 def _reply(document: Mapping[str, object], *, free_text: bool) -> Reply:
@@ -185,8 +188,7 @@ def _reply(document: Mapping[str, object], *, free_text: bool) -> Reply:
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if choice is None:
         raise HostFault(FaultKind.BAD_BODY, f"not a chat answer: {excerpt(', '.join(document), 80)}")
-    message = choice.get("message")
-    said: dict[str, object] = message if isinstance(message, dict) else {}
+    said = _object(choice.get("message"))
     text = plain_text(said.get("content"))
     finish = choice.get("finish_reason")
     if finish not in ("stop", "length"):

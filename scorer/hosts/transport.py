@@ -1,7 +1,8 @@
 """The network: httpx's transport over aiohttp's connections, in production on asyncio.
 
 httpx's own pool looks through all its connections at every request and release, so its cost grows with the number in
-flight; aiohttp's does not. Everything outside this file works with any `httpx.AsyncBaseTransport` on any event loop.
+flight; aiohttp's does not. Everything outside this file works with any `httpx.AsyncBaseTransport` on any event loop;
+aiohttp's exceptions come out as they are, for `foreign` to read.
 
 A kept-alive connection may have died unnoticed (a server restarted, or ended its keep-alive just now). Then the request
 was never read, and is sent once more at once, on a connection that is certainly new. All three must hold: the
@@ -11,15 +12,15 @@ and a second sending could run a row twice or feed a poisonous row to a host tha
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
 
 from scorer.config import HostConfig
 from scorer.errors import UsageError
@@ -34,13 +35,8 @@ def aiohttp_transport(config: HostConfig) -> httpx.AsyncBaseTransport:
 
     Raises UsageError when the host's `ca` file cannot be used.
     """
-    context = _tls(config)
-
-    def transport(*, keep_alive: bool) -> httpx.AsyncBaseTransport:
-        session = partial(_session, context, keep_alive=keep_alive)
-        return AiohttpTransport(verify=context, trust_env=False, client=session)
-
-    return _FreshOnce(pooled=transport(keep_alive=True), fresh=transport(keep_alive=False))
+    session = partial(_session, _tls(config))
+    return _FreshOnce(pooled=_Pool(partial(session, keep_alive=True)), fresh=_Pool(partial(session, keep_alive=False)))
 
 
 def _session(context: ssl.SSLContext, *, keep_alive: bool) -> aiohttp.ClientSession:
@@ -95,6 +91,79 @@ def _reuse_tracing() -> aiohttp.TraceConfig:
     return tracing
 
 
+class Body(httpx.AsyncByteStream):
+    """The body of one reply. Left before its end, it takes the connection with it."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def read(self, cap: int) -> bytes | None:
+        """Return the whole of it, None as soon as it is more than `cap` bytes."""
+        content = self._response.content
+        first = await content.readany()
+        if content.at_eof():
+            return first if len(first) <= cap else None
+        body = bytearray(first)
+        while len(body) <= cap:
+            piece = await content.readany()
+            if not piece:
+                return bytes(body)
+            body += piece
+        return None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._response.content.iter_any():
+            yield piece
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if there is more to come."""
+        if not self._response.closed:
+            self._response.close()
+
+
+class _Pool(httpx.AsyncBaseTransport):
+    """One aiohttp session, made when it is first used.
+
+    The package httpx-aiohttp does the same for any caller, at more than twice the cost.
+    """
+
+    def __init__(self, make_session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._make_session = make_session
+        self._session: aiohttp.ClientSession | None = None
+        self._headers: dict[tuple[tuple[bytes, bytes], ...], CIMultiDict[str]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._session is None:
+            self._session = self._make_session()
+        limits = request.extensions["timeout"]
+        response = await self._session.request(
+            request.method,
+            str(request.url),
+            headers=self._prepared(request.headers),
+            data=await request.aread() or None,
+            allow_redirects=False,
+            timeout=_timeout(limits["connect"], limits["pool"], limits["read"]),
+        )
+        return httpx.Response(response.status, headers=response.raw_headers, stream=Body(response), request=request)
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _prepared(self, headers: httpx.Headers) -> CIMultiDict[str]:
+        """Turn httpx's headers into aiohttp's, once: a host has but a few sets of them."""
+        key = tuple(headers.raw)
+        prepared = self._headers.get(key)
+        if prepared is None:
+            prepared = self._headers[key] = CIMultiDict((name.decode(), value.decode()) for name, value in key)
+        return prepared
+
+
+@lru_cache
+def _timeout(connect_s: float, pool_s: float, read_s: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(sock_connect=connect_s, connect=pool_s, sock_read=read_s)
+
+
 class _FreshOnce(httpx.AsyncBaseTransport):
     """A pool, and connections beside it that are made for one request each."""
 
@@ -109,25 +178,24 @@ class _FreshOnce(httpx.AsyncBaseTransport):
         sent_at = clock()
         try:
             return await self._pooled.handle_async_request(request)
-        except httpx.TransportError as error:
+        except aiohttp.ClientError as error:
             if not (connection.used and _unanswered(error) and clock() - sent_at < STALE_WITHIN_S):
                 raise
             first = error
         try:
             return await self._fresh.handle_async_request(request)
-        except httpx.TransportError:
+        except aiohttp.ClientError:
             # the host may have gone down over this very request, so the first failure, "dropped", is the honest one
-            raise first from first.__cause__
+            raise first from None
 
     async def aclose(self) -> None:
         await self._pooled.aclose()
         await self._fresh.aclose()
 
 
-def _unanswered(error: httpx.TransportError) -> bool:
-    """Whether an open connection broke before a byte of the reply came; httpx-aiohttp calls nearly all a time-out."""
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ServerDisconnectedError):
+def _unanswered(error: aiohttp.ClientError) -> bool:
+    """Whether an open connection broke before a byte of the reply came."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
         # it carries the half-read head when there was one
-        return isinstance(cause.message, str)
-    return isinstance(cause, aiohttp.ClientOSError) and not isinstance(cause, aiohttp.ClientConnectorError)
+        return isinstance(error.message, str)
+    return isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)

@@ -16,12 +16,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scorer.errors import UsageError
+from scorer.errors import StoreError, UsageError
 from scorer.jobs.spec import FILE
+from scorer.results import sync_folder
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_NAME = 64
 LOCK = "job.lock"
+LOCK_TIMEOUT_S = 0.3
+LOCK_POLL_S = 0.02
 OWNER = "job.owner.json"
 DATABASE = "queue.sqlite"
 RESULTS = "results"
@@ -77,6 +80,14 @@ def find_job(runs_dir: Path, name: str) -> Path:
     raise UsageError(f"no job {name!r} in {runs_dir}; {hint}")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a job's folder so that a power cut does not take it away again, with all that is acknowledged in it."""
+    missing = [path for path in (folder / RESULTS, *(folder / RESULTS).parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def move_aside(folder: Path) -> Path:
     """Rename a job's folder to `<job>.1` or the next free number; nothing is deleted."""
     number = 1
@@ -88,14 +99,20 @@ def move_aside(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a job's lock; UsageError tells which process on which machine holds it already."""
-    lock = FileLock(folder / LOCK, timeout=0)
+    """Hold a job's lock.
+
+    UsageError tells which process on which machine holds it already; StoreError if the folder cannot be written.
+    """
+    # who only looks whether it is taken holds it for a moment
+    lock = FileLock(folder / LOCK, timeout=LOCK_TIMEOUT_S)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=LOCK_POLL_S)
     except Timeout:
         raise UsageError(f"job {folder.name} is in use by {_owner(folder)}; `scorer status` watches it") from None
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / LOCK}: {error.strerror}") from None
     try:
-        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        _write_owner(folder)
         yield
     finally:
         lock.release()
@@ -111,6 +128,13 @@ def is_locked(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def _write_owner(folder: Path) -> None:
+    try:
+        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / OWNER}: {error.strerror}") from None
 
 
 def _owner(folder: Path) -> str:

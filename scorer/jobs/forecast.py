@@ -3,7 +3,7 @@
 from scorer import inputs
 from scorer.core.estimate import DEFAULT_CHARS_PER_TOKEN
 from scorer.inputs import Dataset
-from scorer.templates import Template
+from scorer.templates import Asking
 
 # measured: a task and its result take about this much in the database and the parts together, completion aside
 ROW_BYTES = 500
@@ -11,7 +11,7 @@ CHARS_PER_OUTPUT_TOKEN = 4
 TYPICAL_SHARE = 0.5
 
 
-def forecast(dataset: Dataset, template: Template, columns: dict[str, str], tasks: int) -> list[str]:
+def forecast(dataset: Dataset, template: Asking, columns: dict[str, str], tasks: int) -> list[str]:
     """Return lines for people: empty and over-long rows in a sample, prompt lengths, and room on the disk.
 
     Tokens are estimated at 4 characters each; the hosts' own counts decide later.

@@ -1,13 +1,19 @@
-"""scorer.log: one JSON object a line, rotated, so that a run of weeks can be read afterwards."""
+"""scorer.log: one JSON object a line, rotated, so that a run of weeks can be read afterwards.
+
+It is a convenience: a disk on which nothing can be written is told of elsewhere, and stops no run because of its log.
+What could not be written waits in the file's buffer, as far as that goes.
+"""
 
 import json
 import logging
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
 
-from scorer.errors import ScorerError
+from scorer.errors import ScorerError, StoreError
 
 FILE = "scorer.log"
 MAX_BYTES = 10 << 20
@@ -26,11 +32,24 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "kind": getattr(record, "kind", "log"),
             "text": record.getMessage(),
-            **getattr(record, "details", {}),
+            # an event about a row that failed has a kind of its own: the fault's
+            **{"fault" if key == "kind" else key: value for key, value in getattr(record, "details", {}).items()},
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class _Patient(RotatingFileHandler):
+    """Leaves a full disk alone; the usual handler prints a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class JobLog:
@@ -38,7 +57,10 @@ class JobLog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
-        self._handler = RotatingFileHandler(self._path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8")
+        try:
+            self._handler = _Patient(self._path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"cannot write {self._path}: {error.strerror}") from None
         self._handler.setFormatter(JsonLines())
 
     def __enter__(self) -> logging.Logger:

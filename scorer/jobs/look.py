@@ -1,24 +1,35 @@
-"""How a job stands: read from outside, while it runs and after."""
+"""How a job stands: read from outside, while it runs and after.
+
+Facts come from the database; what a run that goes on believes of its speed and its hosts comes from its board, if that
+is there, and from the results of its last minutes if not.
+"""
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scorer.core.result import Counts, DeadKind, HostTotals
 from scorer.errors import StoreError, UsageError
+from scorer.jobs.board import Posting, live_posting
 from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in
 from scorer.jobs.spec import JobSpec, read_spec
 from scorer.queue import Reader
 from scorer.results import DEAD_FILE
 
 RECENT_S = 300.0
+EXTRAPOLATED_FROM = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `scorer status` tells. `state` is running, finished, interrupted or new."""
+    """Everything that `scorer status` tells. `state` is running, finished, interrupted or new.
+
+    `posting` is what a run that goes on now believes. Of a pilot, `whole_tasks` are the tasks of the whole dataset and
+    `whole_s` the seconds that they would take on the same hosts, None when that is not known or it is no pilot.
+    """
 
     folder: Path
     spec: JobSpec
@@ -32,6 +43,11 @@ class Status:
     recent: dict[str, int]
     scores: dict[str, Counter[float]]
     dead: list[DeadKind]
+    eta_low_s: float | None = None
+    eta_high_s: float | None = None
+    whole_tasks: int = 0
+    whole_s: float | None = None
+    posting: Posting | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
@@ -48,18 +64,28 @@ class Status:
             **asdict(self.counts),
             "rows_per_s": self.rows_per_s,
             "eta_s": self.eta_s,
+            "eta_low_s": self.eta_low_s,
+            "eta_high_s": self.eta_high_s,
+            "whole_tasks": self.whole_tasks,
+            "whole_s": self.whole_s,
             "elapsed_s": self.elapsed_s,
             "last_activity": datetime.fromtimestamp(self.last_activity, UTC).isoformat(),
             "scores": _histogram(overall),
             "hosts": {
                 host.host: {
                     **{key: value for key, value in asdict(host).items() if key != "host"},
+                    "share": host.rows / max(self.counts.done, 1),
+                    "mean_s": host.busy_s / max(host.rows, 1),
                     "recent_rows": self.recent.get(host.host, 0),
                     "scores": _histogram(self.scores.get(host.host, Counter())),
                 }
                 for host in self.hosts
             },
-            "dead_by_kind": {kind.kind: {"rows": kind.count, "example": kind.error} for kind in self.dead},
+            "dead_by_kind": {
+                kind.kind: {"rows": kind.count, "example_row": kind.example.row, "example": kind.error}
+                for kind in self.dead
+            },
+            "run": None if self.posting is None else asdict(self.posting),
             "results": str(self.folder / RESULTS),
         }
 
@@ -79,24 +105,95 @@ def status(folder: Path, now: float | None = None) -> Status:
         counts = reader.counts()
         recent = reader.recent(now, RECENT_S)
         running = is_locked(folder)
-        complete = _complete(folder, spec, reader, counts)
-        elapsed_s = reader.elapsed_s()
-        span_s = min(max(elapsed_s, 1e-9), RECENT_S)
-        rate = sum(recent.values()) / span_s if running else 0.0
+        posting = live_posting(folder, now) if running else None
+        speed = _speed_of(posting) if posting else _speed_from(reader, recent, counts, now) if running else NO_SPEED
+        whole = spec.dataset.rows * len(spec.models) * spec.samples
         return Status(
             folder=folder,
             spec=spec,
-            state=_state(counts, running=running, complete=complete),
+            state=_state(counts, running=running, complete=_complete(folder, spec, reader, counts)),
             counts=counts,
-            rows_per_s=rate,
-            eta_s=counts.pending / rate if rate else None,
-            elapsed_s=elapsed_s,
+            rows_per_s=speed.rows_per_s,
+            eta_s=speed.eta_s,
+            elapsed_s=reader.elapsed_s(),
             last_activity=reader.last_activity(),
             hosts=reader.per_host(),
             recent=recent,
             scores=reader.score_counts(),
             dead=reader.dead_by_kind(),
+            eta_low_s=speed.low_s,
+            eta_high_s=speed.high_s,
+            whole_tasks=whole,
+            whole_s=_whole_s(reader, counts, whole) if spec.selection.kind != "all" else None,
+            posting=posting,
         )
+    finally:
+        reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """How fast a run is, and when it will have ended."""
+
+    rows_per_s: float
+    eta_s: float | None
+    low_s: float | None = None
+    high_s: float | None = None
+
+
+NO_SPEED = _Speed(0.0, None)
+
+
+def _speed_of(posting: Posting) -> _Speed:
+    progress = posting.progress
+    return _Speed(progress.rows_per_s, progress.eta_s, progress.eta_low_s, progress.eta_high_s)
+
+
+def _speed_from(reader: Reader, recent: Mapping[str, int], counts: Counts, now: float) -> _Speed:
+    """Reckon with the results of the last minutes, or since the run's start if that is shorter."""
+    began = reader.last_start()
+    rows = sum(recent.values())
+    span_s = RECENT_S
+    if now - began < RECENT_S:
+        # what an earlier run did a moment ago is not this one's
+        span_s = max(now - began, 1.0)
+        rows = sum(reader.recent(now, span_s).values())
+    rows_per_s = rows / span_s
+    return _Speed(rows_per_s, counts.pending / rows_per_s if rows_per_s else None)
+
+
+def _whole_s(reader: Reader, counts: Counts, whole: int) -> float | None:
+    """Return what all tasks of the dataset would take at the pace of the last ones, in seconds.
+
+    Only time counts in which a request was in flight: models that had to load and nights between two pilots are no
+    part of the pace. Hosts that report no tokens leave the time that the runs took.
+    """
+    ended = counts.done + counts.dead
+    if not counts.done or whole <= counts.total:
+        return None
+    timings = reader.timings(EXTRAPOLATED_FROM)
+    busy_s = _covered_s([(one.finished_at - one.duration_s, one.finished_at) for one in timings])
+    a_row_s = busy_s / len(timings) * counts.done / ended if timings else reader.elapsed_s() / ended
+    return a_row_s * whole
+
+
+def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """Return the length of time that is in at least one of the spans."""
+    covered_s, end = 0.0, float("-inf")
+    for begin, until in sorted(spans):
+        covered_s += max(0.0, until - max(begin, end))
+        end = max(end, until)
+    return covered_s
+
+
+def counts_of(folder: Path) -> Counts | None:
+    """Return how many tasks of a job are in each state, None if its database cannot tell."""
+    try:
+        reader = Reader.open(folder / DATABASE)
+    except (StoreError, UsageError):
+        return None
+    try:
+        return reader.counts()
     finally:
         reader.close()
 
@@ -150,4 +247,4 @@ def all_jobs(runs_dir: Path) -> tuple[list[Status], list[str]]:
             found.append(status(folder))
         except (UsageError, StoreError) as error:
             unreadable.append(f"{folder.name}: {error}")
-    return found, unreadable
+    return sorted(found, key=lambda status: status.last_activity), unreadable

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import tomlkit
 
-from scorer import templates
-from scorer.errors import UsageError
-from scorer.jobs.folder import DATABASE, locked
+from scorer.errors import Damaged, UsageError
+from scorer.jobs.asking import thawed
+from scorer.jobs.folder import DATABASE, RESULTS, locked
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, read_spec, schema_of, write_spec
-from scorer.publish import Finding, Publisher
+from scorer.publish import DAMAGE, Finding, Publisher
 from scorer.queue import Queue, Reader
+from scorer.results import remove_file
 
 
 def retry(folder: Path, *, kind: str | None, num_ctx: int | None, num_predict: int | None) -> int:
@@ -29,7 +30,7 @@ def retry(folder: Path, *, kind: str | None, num_ctx: int | None, num_predict: i
             listing = ", ".join(f"{name} ({rows})" for name, rows in kinds.items())
             raise UsageError(f"job {folder.name} has no dead rows of kind {kind!r}; it has: {listing}")
         if num_ctx is not None or num_predict is not None:
-            write_spec(folder, replace(spec, template=_with_options(spec.template, num_ctx, num_predict)))
+            write_spec(folder, replace(spec, template=_with_options(spec.template, folder, num_ctx, num_predict)))
         publisher.before_retry()
         revived = queue.revive(kind)
         publisher.finish()
@@ -44,29 +45,46 @@ def _dead_kinds(folder: Path) -> dict[str, int]:
         reader.close()
 
 
-def _with_options(template: TemplateSpec, num_ctx: int | None, num_predict: int | None) -> TemplateSpec:
+def _with_options(template: TemplateSpec, folder: Path, num_ctx: int | None, num_predict: int | None) -> TemplateSpec:
     document = tomlkit.parse(template.text)
     options = document.setdefault("options", tomlkit.table())
     for key, value in (("num_ctx", num_ctx), ("num_predict", num_predict)):
         if value is not None:
             options[key] = value
-    text = tomlkit.dumps(document)
-    # checked like any template; the fingerprint stays, since `run` with the same file means the same job
-    templates.loads(text, "retry")
-    return replace(template, text=text)
+    changed = replace(template, text=tomlkit.dumps(document))
+    # checked like any other; the fingerprint stays, since `run` with the same file means the same job
+    thawed(changed, folder)
+    return changed
 
 
 def verify(folder: Path) -> list[Finding]:
-    """Check a job's database, parts and invariants, and rebuild what can be rebuilt."""
-    with _opened(folder) as (_, _, publisher):
-        return publisher.verify(repair=True)
+    """Check a job's database, parts and invariants, and rebuild what can be rebuilt; a damaged database is a finding.
+
+    Raises StoreError where the disk does not let it look or repair.
+    """
+    missing = not (folder / DATABASE).exists()
+    if missing and (orphans := sorted(path.name for path in (folder / RESULTS).glob("*.parquet"))):
+        # opening the queue would make an empty one, and then nothing would tell any more that it was lost
+        return [Finding(f"{folder / DATABASE} is missing, but there is {orphans[0]}", DAMAGE, repaired=False)]
+    try:
+        with _opened(folder) as (_, _, publisher):
+            return [*_stale_spec(folder), *publisher.verify(repair=True)]
+    except Damaged as error:
+        return [Finding(str(error), DAMAGE, repaired=False)]
+
+
+def _stale_spec(folder: Path) -> Iterator[Finding]:
+    stale = folder / f"{FILE}.tmp"
+    if stale.exists():
+        remove_file(stale)
+        yield Finding(f"{stale.name} was left unfinished by a crash", f"{FILE} is whole: removed", repaired=True)
 
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[JobSpec, Queue, Publisher]]:
     with locked(folder):
         spec = read_spec(folder)
-        template = templates.loads(spec.template.text, f"{folder / FILE}: template")
+        template = thawed(spec.template, folder)
         queue = Queue.open(folder / DATABASE, time.time())
         try:
             yield spec, queue, Publisher(queue, folder, schema_of(spec, template))

@@ -6,8 +6,8 @@ Order matters and is always the same: lock, database, hosts, rows. A job with no
 import gc
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,9 @@ from typing import Protocol
 import anyio
 import pyarrow as pa
 
-from scorer import templates
 from scorer.config import HostConfig, HostsFile, load_hosts, read_token
 from scorer.core.fleet import Fleet
 from scorer.core.result import Counts
-from scorer.core.score import json_schema, scorer_for
-from scorer.core.task import Reply, Task
-from scorer.dispatch.attempt import Sampling
 from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.feed import Feed, Source
 from scorer.dispatch.groups import one_reason
@@ -33,15 +29,17 @@ from scorer.dispatch.seams import Seams, production
 from scorer.errors import UsageError
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
-from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, locked, move_aside
+from scorer.jobs.asking import answer_schema, recipes_of, thawed
+from scorer.jobs.board import Board
+from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, locked, make_folder, move_aside
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog, logger
 from scorer.jobs.look import latest_unfinished
-from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
+from scorer.jobs.spec import HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
+from scorer.locks import NO_CLAIMS, Claims, HostLocks, state_folder
 from scorer.publish import Publisher
 from scorer.queue import Queue
-from scorer.templates import Template
 
 # objects made between two looks for garbage in cycles: Python's own 700 takes an eighth of all CPU time here
 COLLECT_EVERY = 10_000
@@ -74,19 +72,38 @@ class Switches:
     allow_mixed_models: bool
 
 
+Signals = Callable[[], AbstractContextManager[AsyncIterator[int]]]
+"""Where orders to end come from: signal numbers, while the context lasts."""
+
+
+def process_signals() -> AbstractContextManager[AsyncIterator[int]]:
+    """Return those signals that the process is sent which concern a run; the main thread alone may ask."""
+    return anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The seams of a whole run: tests bring a virtual clock and other transports, production the real ones."""
 
     seams: Seams
     make_host: Callable[[HostConfig], Host]
+    claims: Claims = NO_CLAIMS
+    signals: Signals = process_signals
 
 
 def run(options: RunOptions, view: View) -> Ended:
     """Start the job that the options mean, or go on with it."""
-    _tune_process()
     check_name(options.job) if options.job else None
-    drafted = draft(options)
+    return start(draft(options), options, view)
+
+
+def start(drafted: Draft, options: RunOptions, view: View, signals: Signals = process_signals) -> Ended:
+    """Start the job that was drafted, or go on with it if it exists; of the options, only those of the run count.
+
+    With `signals` of its own it leaves the process's alone, and the process as it is: it may run in any thread.
+    """
+    if signals is process_signals:
+        _tune_process()
     for note in drafted.notes:
         view.event(Event("choice", note))
     folder = existing(drafted, options)
@@ -96,16 +113,25 @@ def run(options: RunOptions, view: View) -> Ended:
         view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
         folder = None
     switches = Switches(options.patience_s, options.allow_mixed_models)
-    return _in_loop(_Run(drafted, folder, switches, view, options))
+    work = _Run(drafted, folder, switches, view, options)
+    return _in_loop(work, share_hosts=options.share_hosts, signals=signals)
 
 
-def resume(runs_dir: Path, job: str | None, hosts: Path | None, dataset: str | None, view: View) -> Ended:
+def resume(
+    runs_dir: Path,
+    job: str | None,
+    hosts: Path | None,
+    dataset: str | None,
+    view: View,
+    *,
+    share_hosts: bool = False,
+) -> Ended:
     """Go on with a job from what its folder froze: the latest unfinished one if none is named."""
     _tune_process()
     folder = find_job(runs_dir, job) if job else latest_unfinished(runs_dir)
     drafted = reopened(folder, dataset, hosts)
     switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
-    return _in_loop(_Run(drafted, folder, switches, view, None))
+    return _in_loop(_Run(drafted, folder, switches, view, None), share_hosts=share_hosts)
 
 
 def _tune_process() -> None:
@@ -115,9 +141,10 @@ def _tune_process() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-def _in_loop(work: "_Run") -> Ended:
+def _in_loop(work: "_Run", *, share_hosts: bool, signals: Signals = process_signals) -> Ended:
     async def main() -> Ended:
-        return await work.go(Surroundings(production(), _host_maker(os.environ)))
+        locks = HostLocks(state_folder(os.environ), share=share_hosts)
+        return await work.go(Surroundings(production(), _host_maker(os.environ), locks, signals))
 
     return anyio.run(main)
 
@@ -139,6 +166,7 @@ class _Run:
         self._options = options
         self._stop: Callable[[bool], None] = lambda _: None
         self._log = logger
+        self._board: Board | None = None
 
     async def go(self, around: Surroundings) -> Ended:
         """Do everything; raises UsageError, StoreError, NoHostsLeft or KeyboardInterrupt."""
@@ -165,7 +193,7 @@ class _Run:
     async def _mind_signals(self) -> None:
         """First Ctrl-C or SIGTERM: end in order; second: at once. A closed terminal does not stop a run."""
         asked = False
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with self._around.signals() as signals:
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._event(Event("terminal_closed", "the terminal was closed: going on"))
@@ -182,13 +210,17 @@ class _Run:
             queue = self._open(stack, folder)
             if not queue.counts().pending:
                 return self._finished(folder, queue)
+        claims = self._around.claims
+        stack.callback(claims.close)
+        claims.name(folder.name if folder is not None else self._likely_name())
         lives = self._make_lives(stack)
-        answers = await call(lives, first_start=not self._drafted.spec.digests)
+        answers = await call(lives, claims, first_start=not self._drafted.spec.digests)
         spec = self._with_models(answers.present)
+        claims.name(spec.name)
         terms = self._terms(spec)
         digests = admit(answers, terms)
         if not spec.digests and not any(life.info for life in answers.present):
-            raise UsageError("no host may be used:\n" + "\n".join(f"  {line}" for line in answers.lines()))
+            raise answers.refusal()
         spec = spec.met(digests, _records(answers.present))
         terms = replace(terms, digests=spec.digests)
         if folder is None or queue is None:
@@ -205,6 +237,8 @@ class _Run:
     def _open(self, stack: AsyncExitStack, folder: Path) -> Queue:
         stack.enter_context(locked(folder))
         self._log = stack.enter_context(JobLog(folder))
+        where = {"job": folder.name, "folder": str(folder)}
+        self._event(Event("job", f"job {folder.name} in {folder}", details={**where}))
         spec = read_spec(folder)
         asked = self._drafted.spec
         spec = replace(
@@ -212,11 +246,10 @@ class _Run:
             selection=grown(spec.selection, asked.selection),
             hosts_file=asked.hosts_file or spec.hosts_file,
             allow_mixed_models=self._switches.allow_mixed_models or spec.allow_mixed_models,
-            dataset=replace(spec.dataset, source=self._drafted.dataset.source),
+            dataset=asked.dataset,
         )
         # a retry may have given the rows more room than the file asks for
-        template = templates.loads(spec.template.text, f"{folder / FILE}: template")
-        self._drafted = replace(self._drafted, spec=spec, template=template)
+        self._drafted = replace(self._drafted, spec=spec, template=thawed(spec.template, folder))
         self._switches = replace(self._switches, allow_mixed_models=spec.allow_mixed_models)
         write_spec(folder, spec)
         queue = Queue.open(folder / DATABASE, self._around.seams.wall())
@@ -229,7 +262,7 @@ class _Run:
             raise AssertionError("a resumed job has a folder")
         folder = self._options.runs_dir / spec.name
         try:
-            (folder / RESULTS).mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise UsageError(f"cannot make the job's folder {folder}: {error.strerror}") from None
         write_spec(folder, spec)
@@ -250,8 +283,13 @@ class _Run:
     def _make_lives(self, stack: AsyncExitStack) -> list[Life]:
         lives = [Life(config, self._around.make_host(config)) for config in configs_of(self._drafted.hosts.hosts)]
         for life in lives:
-            stack.push_async_callback(life.host.close)
+            stack.push_async_callback(life.close)
         return lives
+
+    def _likely_name(self) -> str:
+        """Return the job's name as far as it is known before the hosts were asked for their models."""
+        job = self._options.job if self._options is not None else None
+        return self._drafted.named(self._drafted.spec.models, job, chosen=False).name
 
     def _with_models(self, present: Sequence[Life]) -> JobSpec:
         spec = self._drafted.spec
@@ -272,7 +310,7 @@ class _Run:
             digests=spec.digests,
             allow_mixed=self._switches.allow_mixed_models,
             system=template.system,
-            schema=json_schema(template.fields),
+            schema=answer_schema(template),
             num_ctx=template.options.num_ctx,
             think=template.options.think,
         )
@@ -284,7 +322,7 @@ class _Run:
         publisher = self._publisher(folder, queue, spec)
         publisher.recover()
         fleet = Fleet(seams.rng)
-        lives = Lives(terms, fleet, seams.rng, seams.wall)
+        lives = Lives(terms, fleet, seams.rng, seams.wall, self._around.claims)
         for life in members:
             lives.add(life)
         source = Source(self._drafted.dataset, self._drafted.template, spec.columns, spec.keep)
@@ -295,15 +333,22 @@ class _Run:
         dispatcher = Dispatcher(orders, fleet, lives, feeds, ledger, seams)
         dispatcher.observe = self._event
         self._stop = lambda at_once: dispatcher.stop(at_once=at_once)
+        self._board = board = Board(folder, seams)
+        board.complain = self._event
         self._announce(folder, spec, queue.counts())
-        async with one_reason() as group:
-            group.start_soon(self._view.watch, dispatcher.progress)
-            ending = await dispatcher.run(queue.counts())
-            group.cancel_scope.cancel()
+        how = "stopped"
+        try:
+            async with one_reason() as group:
+                group.start_soon(self._view.watch, dispatcher.progress)
+                group.start_soon(board.watch, dispatcher.progress)
+                how = ending = await dispatcher.run(queue.counts())
+                group.cancel_scope.cancel()
+        finally:
+            await board.close(dispatcher.progress(), how)
         counts = queue.counts()
         self._event(Event("ended", f"{ending}: {counts.done} done, {counts.dead} dead, {counts.pending} left"))
         for life in lives.by_name.values():
-            await life.host.close()
+            await life.close()
         return Ended(folder, ending, counts)
 
     def _announce(self, folder: Path, spec: JobSpec, counts: Counts) -> None:
@@ -317,18 +362,9 @@ class _Run:
     def _event(self, event: Event) -> None:
         level = {"info": 20, "warning": 30, "error": 40}[event.level]
         self._log.log(level, event.text, extra={"kind": event.kind, "details": event.details})
+        if self._board is not None:
+            self._board.event(event)
         self._view.event(event)
-
-
-def recipes_of(template: Template) -> dict[str, Sampling]:
-    """Return the ways in which a job's rows are asked, by name; a template has one, without a name."""
-    score = scorer_for(template.fields)
-
-    def parse(_task: Task, reply: Reply) -> dict[str, object]:
-        return score(reply.text)
-
-    options = template.options
-    return {"": Sampling(options.num_predict, options.temperature, options.seed, parse)}
 
 
 def _records(present: Sequence[Life]) -> dict[str, HostRecord]:

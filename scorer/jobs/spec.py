@@ -9,7 +9,7 @@ Invariant: no token or other secret is ever in it.
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +19,8 @@ import tomlkit
 from pydantic import TypeAdapter, ValidationError
 
 from scorer.errors import StoreError, UsageError
-from scorer.results import results_schema
-from scorer.templates import Template
+from scorer.results import results_schema, sync_folder
+from scorer.templates import Asking
 
 FILE = "job.toml"
 
@@ -29,7 +29,10 @@ FILE = "job.toml"
 class DatasetSpec:
     """Which dataset: where it was, and the fingerprint by which it is known wherever it is now.
 
-    `schema` is its Arrow schema (IPC, base64), so that going on with a job needs no look at every row.
+    A file of the job's own folder is written to job.toml by its name alone, since it moves with the folder.
+
+    `schema` is its Arrow schema (IPC, base64), so that going on with a job needs no look at every row. `files` and
+    `revision` are those of a dataset of the Hub, so that it needs no network either; otherwise empty.
     """
 
     source: str
@@ -37,16 +40,22 @@ class DatasetSpec:
     rows: int
     fingerprint: str
     schema: str
+    files: tuple[str, ...] = ()
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
-    """Which template: its whole text, so that the file may change or go."""
+    """Which template: its whole text, so that the file may change or go.
+
+    `kind` is "template", or "suites" for the suites of a benchmark (`jobs/asking.py` reads both).
+    """
 
     name: str
     source: str
     fingerprint: str
     text: str
+    kind: str = "template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,7 @@ def thawed_types(frozen: str) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(frozen))) if frozen else pa.schema([])
 
 
-def schema_of(spec: JobSpec, template: Template) -> pa.Schema:
+def schema_of(spec: JobSpec, template: Asking) -> pa.Schema:
     """Return the schema that all parts of a job have."""
     kept = {field.name: field.type for field in thawed_types(spec.kept_schema)}
     return results_schema(template.fields, kept)
@@ -163,6 +172,8 @@ def write_spec(folder: Path, spec: JobSpec) -> None:
     for key, value in plain.items():
         if value is not None:
             document.add(key, tomlkit.item(value))
+    if (inside := Path(spec.dataset.source)).parent == folder.absolute():
+        document["dataset"]["source"] = inside.name
     path, temporary = folder / FILE, folder / f"{FILE}.tmp"
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -170,6 +181,7 @@ def write_spec(folder: Path, spec: JobSpec) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(folder)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
@@ -179,9 +191,19 @@ def read_spec(folder: Path) -> JobSpec:
     path = folder / FILE
     try:
         raw = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-        return TypeAdapter(JobSpec).validate_python(raw)
+        if unknown := raw.keys() - {known.name for known in fields(JobSpec)}:
+            # to leave it out would make another job of it
+            raise UsageError(
+                f"{path} was written by a newer scorer: this one does not know {min(unknown)}\n"
+                "Upgrade scorer to go on with this job."
+            )
+        spec = TypeAdapter(JobSpec).validate_python(raw)
     except FileNotFoundError:
         raise UsageError(f"no job in {folder}: {FILE} is missing") from None
     except (tomlkit.exceptions.TOMLKitError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is damaged ({first}); it is written by scorer and not to be edited") from None
+    source = spec.dataset.source
+    if "://" in source or Path(source).is_absolute():
+        return spec
+    return replace(spec, dataset=replace(spec.dataset, source=str((folder / source).absolute())))

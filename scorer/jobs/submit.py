@@ -12,10 +12,11 @@ from scorer import __version__, inputs, templates
 from scorer.config import HostsFile, default_hosts, embedded_hosts, load_hosts
 from scorer.errors import UsageError
 from scorer.hosts import embedded
-from scorer.inputs import Dataset
+from scorer.inputs import Dataset, Known
+from scorer.jobs.asking import thawed
 from scorer.jobs.folder import default_name, jobs_in
 from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
-from scorer.templates import Template
+from scorer.templates import Asking, Template
 
 PATIENCE_S = 1800.0
 
@@ -38,6 +39,7 @@ class RunOptions:
     patience_s: float = PATIENCE_S
     allow_mixed_models: bool = False
     fresh: bool = False
+    share_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class Draft:
 
     spec: JobSpec
     dataset: Dataset
-    template: Template
+    template: Asking
     hosts: HostsFile
     notes: tuple[str, ...]
 
     def named(self, models: tuple[str, ...], job: str | None, *, chosen: bool) -> JobSpec:
         """Return the spec once the models are known."""
-        name = job or default_name(self.dataset.source, self.template.name, models)
+        name = job or default_name(inputs.label(self.dataset.source), self.template.name, models)
         return replace(self.spec, name=name, models=models, model_was_chosen=chosen)
 
 
@@ -90,18 +92,18 @@ def draft(options: RunOptions) -> Draft:
     """Read everything that does not need a host; UsageError for whatever is wrong with it."""
     selection = _selection(options)
     template = templates.load(options.prompt)
-    dataset = inputs.open_dataset(options.dataset)
+    hosts = find_hosts(options.hosts, Path.cwd())
+    models = options.models or ((hosts.default_model,) if hosts.default_model else ())
+    dataset = _read_before(options, template, models) or inputs.open_dataset(options.dataset)
     columns, notes = inputs.map_columns(dataset, sorted(template.variables), options.columns or {})
     reserved = templates.RESERVED | {field.name for field in template.fields}
     kept = inputs.keep_types(dataset, options.keep, reserved)
-    hosts = find_hosts(options.hosts, Path.cwd())
-    models = options.models or ((hosts.default_model,) if hosts.default_model else ())
     spec = JobSpec(
         name="",
         scorer_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         models=models,
-        dataset=_frozen(dataset),
+        dataset=frozen_dataset(dataset),
         template=TemplateSpec(template.name, template.source, template.fingerprint, template.text),
         columns=columns,
         keep=options.keep,
@@ -111,12 +113,41 @@ def draft(options: RunOptions) -> Draft:
         hosts_file=str(Path(hosts.path).resolve()) if hosts.path else None,
         allow_mixed_models=options.allow_mixed_models,
     )
-    return Draft(spec, dataset, template, hosts, tuple(notes))
+    return Draft(spec, dataset, template, hosts, (*dataset.notes, *notes))
 
 
-def _frozen(dataset: Dataset) -> DatasetSpec:
+def frozen_dataset(dataset: Dataset) -> DatasetSpec:
+    """Return what a job keeps of its dataset."""
     schema = frozen_types({field.name: field.type for field in dataset.schema})
-    return DatasetSpec(dataset.source, dataset.format, dataset.rows, dataset.fingerprint, schema)
+    # files of the Hub's cache are kept by name; others are found again by the source, wherever it is then
+    files = dataset.files if dataset.revision else ()
+    return DatasetSpec(
+        dataset.source, dataset.format, dataset.rows, dataset.fingerprint, schema, files, dataset.revision
+    )
+
+
+def _known(frozen: DatasetSpec) -> Known:
+    schema = thawed_types(frozen.schema)
+    return Known(frozen.source, frozen.rows, schema, frozen.fingerprint, frozen.files, frozen.revision)
+
+
+def _read_before(options: RunOptions, template: Template, models: tuple[str, ...]) -> Dataset | None:
+    """Open the dataset as the job that this command seems to mean has frozen it, without a look at every row.
+
+    None if there is no such job, or the dataset is not what it was. A dataset of the Hub is thus the same revision as
+    long as its job lasts, and asks for no network.
+    """
+    if options.fresh:
+        return None
+    source = inputs.normal_source(options.dataset)
+    for folder in _meant(options, template, models):
+        if not (folder / FILE).is_file():
+            continue
+        there = read_spec(folder)
+        same = (there.dataset.source, there.template.fingerprint) == (source, template.fingerprint)
+        if same and models in ((), there.models):
+            return inputs.reopen(_known(there.dataset))
+    return None
 
 
 def _selection(options: RunOptions) -> Selection:
@@ -150,6 +181,15 @@ def existing(drafted: Draft, options: RunOptions) -> Path | None:
     return folder
 
 
+def _meant(options: RunOptions, template: Template, models: tuple[str, ...]) -> list[Path]:
+    """Return the folders in which the job of a command may be, before its dataset was opened."""
+    if options.job is not None:
+        return [options.runs_dir / options.job]
+    if models:
+        return [options.runs_dir / default_name(inputs.label(options.dataset), template.name, models)]
+    return jobs_in(options.runs_dir)[::-1]
+
+
 def _same_but_for_model(spec: JobSpec, runs_dir: Path) -> Path | None:
     """Find the job whose model was left to the hosts to choose, so that they need not be asked again."""
     for folder in reversed(jobs_in(runs_dir)):
@@ -178,18 +218,19 @@ def grown(there: Selection, asked: Selection) -> Selection:
 def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
     """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since."""
     spec = read_spec(folder)
-    template = templates.loads(spec.template.text, f"{folder / FILE}: template")
-    opened = _found_again(folder.name, spec.dataset, dataset)
+    template = thawed(spec.template, folder)
+    opened = found_again(folder.name, spec.dataset, dataset)
     path = hosts or (Path(spec.hosts_file) if spec.hosts_file else None)
     if path is not None and hosts is None and not path.is_file():
         raise UsageError(f"{path} is gone: name the hosts file with --hosts")
-    return Draft(spec, opened, template, find_hosts(path, Path.cwd()), ())
+    return Draft(replace(spec, dataset=frozen_dataset(opened)), opened, template, find_hosts(path, Path.cwd()), ())
 
 
-def _found_again(job: str, frozen: DatasetSpec, moved_to: str | None) -> Dataset:
+def found_again(job: str, frozen: DatasetSpec, moved_to: str | None) -> Dataset:
+    """Open the dataset that a job froze, where it was or where it is now; UsageError if it is gone or has changed."""
     source = moved_to or frozen.source
     try:
-        found = inputs.reopen(source, frozen.rows, thawed_types(frozen.schema), frozen.fingerprint)
+        found = inputs.reopen(_known(frozen), moved_to)
     except UsageError as error:
         if moved_to is not None:
             raise

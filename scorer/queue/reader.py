@@ -4,17 +4,19 @@ What would need a walk over all results is kept as sums by the commits (`host_ta
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Connection, func, select
 
-from scorer.core.result import Counts, DeadKind, HostTotals, Timing
+from scorer.core.result import Counts, DeadKind, HostTotals, Part, ResultRow, Timing
 from scorer.core.task import TaskKey
 from scorer.database import Database
 from scorer.errors import StoreError, UsageError
 from scorer.queue import statements as sql
 from scorer.queue.batch import microseconds
+from scorer.queue.pages import dead_pages, result_pages
 from scorer.queue.schema import schema_version
 
 
@@ -121,15 +123,34 @@ class Reader:
                 for kind, count, row, sample, error, name in db.execute(rows)
             ]
 
+    def extent(self) -> tuple[list[Part], int]:
+        """The parts whose files are published, in order, and the number of the last result, all of one moment."""
+        recorded = select(sql.part).where(sql.part.c.sha256.is_not(None)).order_by(sql.part.c.number)
+        with self._database.read() as db:
+            return [Part(*row) for row in db.execute(recorded)], int(db.scalars(sql.LAST_SEQ).one())
+
+    def results(self, first_seq: int, last_seq: int) -> Iterator[list[ResultRow]]:
+        """Results of a range, both ends included, in order, a thousand at a time: each page a short read."""
+        return result_pages(self._database, first_seq, last_seq)
+
+    def dead_rows(self) -> Iterator[list[ResultRow]]:
+        """All dead tasks by model, row and sample, a thousand at a time: each page a short read."""
+        return dead_pages(self._database)
+
     def elapsed_s(self) -> float:
         """Time that all runs of the job took, each from its start to its last commit."""
         with self._database.read() as db:
             return elapsed_s(db)
 
     def last_activity(self) -> float:
-        """When the last commit or start was, UTC seconds."""
+        """When the last commit was, or the first start if there was none, UTC seconds."""
         with self._database.read() as db:
             return float(db.scalars(sql.LAST_ACTIVITY_US).one() / 1e6)
+
+    def last_start(self) -> float:
+        """When the last run started, UTC seconds."""
+        with self._database.read() as db:
+            return float(db.scalars(sql.LAST_START_US).one() / 1e6)
 
 
 def counts(db: Connection, model: str | None) -> Counts:

@@ -1,4 +1,9 @@
-"""Creates a job's tables, or brings those of an older scorer up to date."""
+"""Creates a job's tables, or brings those of an older scorer up to date.
+
+The version is SQLite's `user_version`. An older database is brought up to date by the first command that writes, in the
+transaction in which that command begins: after a crash it is either old or new. Those that only read take what they
+need from either. A newer one is refused by all.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +13,13 @@ from sqlalchemy import Connection
 from scorer.errors import UsageError
 from scorer.tables import SCHEMA_VERSION, metadata
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
-"""What turns the version that is the key into the next one. None yet."""
+
+def _say_which_scorer(db: Connection) -> None:
+    db.exec_driver_sql("ALTER TABLE run ADD COLUMN scorer TEXT DEFAULT '' NOT NULL")
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _say_which_scorer}
+"""What turns the version that is the key into the next one, tried on `tests/old_databases`."""
 
 
 def bring_up_to_date(db: Connection, path: Path) -> None:

@@ -56,7 +56,10 @@ CURRENT_EPOCH = select(func.max(run.c.epoch))
 NEXT_EPOCH = select(func.coalesce(func.max(run.c.epoch), 0) + 1)
 TOUCH_RUN = update(run).where(run.c.epoch == bindparam("this_epoch")).values(last_commit_at=bindparam("now"))
 ELAPSED_US = select(func.coalesce(func.sum(run.c.last_commit_at - run.c.started_at), 0))
-LAST_ACTIVITY_US = select(func.max(run.c.last_commit_at))
+# a run that found nothing to do commits nothing; it is no activity, unless there was never any other
+_committed = run.c.last_commit_at > run.c.started_at
+LAST_ACTIVITY_US = select(func.coalesce(func.max(run.c.last_commit_at).filter(_committed), func.min(run.c.started_at)))
+LAST_START_US = select(func.max(run.c.started_at))
 
 # Tasks
 

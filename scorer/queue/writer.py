@@ -15,6 +15,7 @@ from typing import Self
 from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
 from sqlalchemy.engine import Row
 
+from scorer import __version__
 from scorer.core.result import Counts, Entry, Part, Pending, ResultRow
 from scorer.core.task import Attempt, Blame, TaskKey
 from scorer.database import Database
@@ -22,11 +23,10 @@ from scorer.errors import FaultKind, StoreError, UsageError
 from scorer.failpoints import failpoint
 from scorer.queue import statements as sql
 from scorer.queue.batch import Batch, microseconds
+from scorer.queue.pages import dead_pages, result_pages
 from scorer.queue.reader import counts, elapsed_s
 from scorer.queue.schema import bring_up_to_date
 from scorer.queue.soundness import problems, rebuild_tallies, tally_problems
-
-PAGE_ROWS = 1000
 
 
 class Queue:
@@ -49,7 +49,8 @@ class Queue:
                 bring_up_to_date(db, path)
                 epoch = db.scalars(sql.NEXT_EPOCH).one()
                 times = {"started_at": microseconds(now), "last_commit_at": microseconds(now)}
-                db.execute(insert(sql.run), {"epoch": epoch, "pid": os.getpid(), "machine": platform.node()} | times)
+                who = {"pid": os.getpid(), "machine": platform.node(), "scorer": __version__}
+                db.execute(insert(sql.run), {"epoch": epoch} | who | times)
                 models = _numbers_of_models(db)
         except (StoreError, UsageError):
             database.close()
@@ -183,22 +184,11 @@ class Queue:
 
     def results(self, first_seq: int, last_seq: int) -> Iterator[list[ResultRow]]:
         """Results of a range, both ends included, in order, a thousand at a time; other calls may come in between."""
-        for first in range(first_seq, last_seq + 1, PAGE_ROWS):
-            with self._database.read() as db:
-                page = {"first": first, "last": min(first + PAGE_ROWS - 1, last_seq)}
-                rows = [ResultRow._make(row) for row in db.execute(sql.RESULT_PAGE, page)]
-            yield rows
+        return result_pages(self._database, first_seq, last_seq)
 
     def dead_rows(self) -> Iterator[list[ResultRow]]:
         """All dead tasks by model, row and sample, a thousand at a time; other calls may come in between."""
-        after = {"model": -1, "row": -1, "sample": -1}
-        while True:
-            with self._database.read() as db:
-                rows = db.execute(sql.DEAD_PAGE, after | {"count": PAGE_ROWS}).all()
-            if not rows:
-                return
-            yield [ResultRow._make(row[1:]) for row in rows]
-            after = {"model": rows[-1].model, "row": rows[-1].row, "sample": rows[-1].sample}
+        return dead_pages(self._database)
 
     def problems(self) -> list[str]:
         """Check the file and every invariant that the tables can show; a sound queue has none. Reads everything."""

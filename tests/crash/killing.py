@@ -13,6 +13,7 @@ A kill leaves the page cache alone: a forgotten fsync is not found here, but by 
 import hashlib
 import random
 import shutil
+import signal
 import sqlite3
 import statistics
 import sys
@@ -46,6 +47,8 @@ BUSY_MACHINE_S = 1.5
 EMPTY_EVERY = 40
 INSTANT_S = 0.6
 POLL_S = 0.005
+STOP_ROWS = 160
+STOP_S = (0.1, 2.5)
 
 
 class SmallPartsDesk(Desk):
@@ -85,6 +88,17 @@ class Report:
     repeats: int
     hedges: int
     parts: int
+
+    @classmethod
+    def of(cls, reports: "Sequence[Report]") -> "Report":
+        """All of these together."""
+        return cls(
+            tuple(death for report in reports for death in report.deaths),
+            sum(report.rows for report in reports),
+            sum(report.repeats for report in reports),
+            sum(report.hedges for report in reports),
+            sum(report.parts for report in reports),
+        )
 
     def lines(self) -> list[str]:
         """The figures, for people."""
@@ -150,6 +164,8 @@ class Victim:
         self._ever_asked: set[int] = set()
         self._recorded: dict[str, str] = {}
         self.deaths: list[Death] = []
+        self._lives = 0
+        self._lost = 0
         self.repeats = 0
         self.hedges = 0
         desk.write("judge.toml", TEMPLATE)
@@ -188,8 +204,8 @@ class Victim:
         results = self._desk.check(self._rows, self._doubles)
         stored = {row["row"]: row["completion"] for row in results}
         assert {row: stored[row] for row in self._committed} == self._committed, "a committed row has changed"
-        assert self.repeats <= sum(death.lost for death in self.deaths)
-        assert self.repeats <= len(self.deaths) * (IN_FLIGHT + BATCH_ROWS)
+        assert self.repeats <= self._lost
+        assert self.repeats <= self._lives * (IN_FLIGHT + BATCH_ROWS)
         return len(list((self._desk.job / "results").glob("part-*.parquet")))
 
     # -- one life ---------------------------------------------------------------------------------------------------
@@ -250,6 +266,9 @@ class Victim:
         assert death.in_flight <= IN_FLIGHT, death
         assert death.uncommitted <= BATCH_ROWS, death
         assert max(death.age_s, death.first_commit_s) <= BATCH_S + BUSY_MACHINE_S, death
+        # what a kill that does not count has lost is asked again too
+        self._lives += 1
+        self._lost += death.lost
         if death.in_flight and death.committed:
             self.deaths.append(death)
 
@@ -285,3 +304,55 @@ def campaign(folder: Path, kills: int, seed: int, *, small_parts: bool = False) 
             victim.live_and_die()
         parts = victim.finish()
     return Report(tuple(victim.deaths), len(rows), victim.repeats, victim.hedges, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What it did to a run to be stopped for a while: for how long each time, and what was asked again."""
+
+    stopped_s: tuple[float, ...]
+    rows: int
+    repeats: int
+
+    def lines(self) -> list[str]:
+        """The figures, for people."""
+        return [
+            f"{len(self.stopped_s)} stops counted, of {min(self.stopped_s):.1f} to {max(self.stopped_s):.1f} s; "
+            f"{self.rows} rows, each once; {self.repeats} requests repeated"
+        ]
+
+
+def stops(folder: Path, count: int, seed: int) -> Stops:
+    """SIGSTOP and SIGCONT a real run so often, each time with rows committed and in flight; everything is asserted."""
+    rng = random.Random(seed)
+    rows = texts(STOP_ROWS * count + 60)
+    desk = Desk(folder)
+    desk.write("judge.toml", TEMPLATE)
+    desk.dataset(rows)
+    stopped_s: list[float] = []
+    with ExitStack() as stack:
+        doubles = {name: stack.enter_context(OllamaDouble(spec)) for name, spec in SPECS.items()}
+        desk.hosts({name: double.url for name, double in doubles.items()}, slots=SLOTS, min_deadline_s=1)
+        with desk.started(*JUDGE) as process:
+            while len(stopped_s) < count:
+                seen = count_committed(desk.job)
+                wait_while(lambda seen=seen: process.poll() is None and count_committed(desk.job) == seen)
+                threading.Event().wait(rng.uniform(0, INSTANT_S))  # the instant is what is drawn
+                assert process.poll() is None, process.communicate()
+                process.send_signal(signal.SIGSTOP)
+                asked = [len(double.generations) for double in doubles.values()]
+                open_ = sum(r.outcome == "open" for double in doubles.values() for r in double.generations)
+                for_s = rng.uniform(*STOP_S)
+                threading.Event().wait(for_s)  # how long it stands still is what is drawn
+                late = sum(map(len, (d.generations for d in doubles.values()))) - sum(asked)
+                assert late <= IN_FLIGHT, "it was not stopped"
+                process.send_signal(signal.SIGCONT)
+                if open_:
+                    stopped_s.append(for_s)
+            for double in doubles.values():
+                double.set_speed(4)
+            finished(process, 0)
+        desk.check(rows, doubles)
+        repeats = sum(len(double.generations) for double in doubles.values()) - len(rows)
+    assert repeats <= (len(stopped_s) + 1) * 2 * IN_FLIGHT, f"{repeats} requests repeated in {len(stopped_s)} stops"
+    return Stops(tuple(stopped_s), len(rows), repeats)

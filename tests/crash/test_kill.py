@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from killing import IN_FLIGHT, SLOTS, Desk, campaign, count_committed, some_rows, verify, wait_while
+from killing import IN_FLIGHT, SLOTS, Desk, campaign, count_committed, some_rows, stops, verify, wait_while
 from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, finished, texts, wait_for
 
 from scorer.failpoints import CRASH_STATUS
@@ -186,6 +186,12 @@ def test_a_run_that_is_stopped_for_longer_than_its_deadlines_goes_on(desk: Desk,
     results = desk.check(rows, {"a": double})
     assert {row["status"] for row in results} == {"done"}
     assert len(double.generations) <= len(rows) + SLOTS, "more was asked again than what was in flight"
+
+
+def test_a_run_that_is_stopped_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    report = stops(tmp_path, 3, seed=3)
+    print("\n".join(report.lines()))  # noqa: T201  (the figures, for `pytest -s` and for failures)
+    assert len(report.stopped_s) == 3
 
 
 # -- looking in while it runs -----------------------------------------------------------------------------------------

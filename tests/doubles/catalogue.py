@@ -1,4 +1,4 @@
-"""The endpoints that only tell: version, tags, show, ps; and pull, which tells while it adds a model.
+"""The endpoints that only tell: version, tags, show, ps.
 
 No faults and no slots here: a real server goes on answering these while generation is stuck.
 """
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from doubles.calls import Call, Refusal, decode, find_model, parse_call
+from doubles.calls import Call, decode, find_model, parse_call
 from doubles.engine import Clock, Engine
 from doubles.exchange import TEXT, Exchange
 from doubles.record import Log
-from doubles.spec import Model, Spec, with_tag
+from doubles.spec import Model, Spec
 
 _FOR_EVER_S = 292 * 365 * 86_400.0
 _MODIFIED = "2026-05-01T12:00:00.000000000Z"
@@ -19,13 +19,18 @@ _MODIFIED = "2026-05-01T12:00:00.000000000Z"
 
 @dataclass(slots=True)
 class State:
-    """What one server knows. `models` is by full name in lower case and changes at run time."""
+    """What one server knows. `models` is by full name in lower case and changes at run time.
+
+    `pulls` counts them, `fetched` is how far each digest has come in steps of `doubles.pulling.STEPS`.
+    """
 
     spec: Spec
     log: Log
     clock: Clock
     engine: Engine
     models: dict[str, Model] = field(default_factory=dict)
+    pulls: int = 0
+    fetched: dict[str, int] = field(default_factory=dict)
 
     def call(self, kind: str, body: dict[str, Any]) -> Call:
         """The body of a chat or generate request, checked; raises Refusal."""
@@ -92,35 +97,6 @@ async def ps(state: State, exchange: Exchange) -> None:
     exchange.json(200, {"models": listed})
 
 
-async def pull(state: State, exchange: Exchange) -> None:
-    """Fetch a model of `Spec.pullable`; a failure of a stream is a 200 with an error line."""
-    body = decode(exchange.request.body)
-    exchange.record.body = body
-    name = with_tag(body.get("model") or body.get("name") or "")
-    model = next((m for m in (*state.spec.pullable, *state.models.values()) if m.full_name == name), None)
-    streams = body.get("stream") is not False
-    missing = "pull model manifest: file does not exist"
-    if model is not None:
-        state.models[model.full_name.lower()] = model
-    if not streams:
-        if model is None:
-            raise Refusal(500, missing)
-        exchange.json(200, {"status": "success"})
-        return
-    exchange.begin()
-    exchange.line({"status": "pulling manifest"})
-    if model is None:
-        exchange.end({"error": missing})
-        return
-    layer = {"digest": f"sha256:{model.hex_digest}", "total": model.size_bytes}
-    for share in (0.0, 0.5, 1.0):
-        done = {"completed": int(model.size_bytes * share)} if share else {}
-        exchange.line({"status": f"pulling {model.hex_digest[:12]}", **layer, **done})
-    exchange.line({"status": "verifying sha256 digest"})
-    exchange.line({"status": "writing manifest"})
-    exchange.end({"status": "success"})
-
-
 def _listed(model: Model) -> dict[str, Any]:
     return {
         "name": model.full_name,
@@ -147,5 +123,5 @@ def _details(model: Model) -> dict[str, Any]:
         "family": model.family,
         "families": [model.family],
         "parameter_size": "3.2B",
-        "quantization_level": "Q4_K_M",
+        "quantization_level": model.quantisation,
     }

@@ -56,6 +56,10 @@ def _html(status: int, title: str) -> Callable[[Exchange, Spec], None]:
     return answer
 
 
+def _gone(exchange: Exchange, _spec: Spec) -> None:
+    exchange.error(499, "request canceled")
+
+
 def _redirect(exchange: Exchange, _spec: Spec) -> None:
     exchange.send(307, b"", TEXT, {"Location": "/elsewhere"})
 
@@ -70,6 +74,7 @@ EARLY: dict[str, Callable[[Exchange, Spec], None]] = {
     "limited_429": _limited_429,
     "html_502": _html(502, "502 Bad Gateway"),
     "html_504": _html(504, "504 Gateway Time-out"),
+    "gone_499": _gone,
     "redirect": _redirect,
     "load_failed": _load_failed,
 }
@@ -92,6 +97,17 @@ def _invalid(reply: Reply, _version: str) -> None:
 def _not_a_number(reply: Reply, _version: str) -> None:
     properties = (reply.call.schema or {}).get("properties") or {"score": {}}
     reply.content = json.dumps(dict.fromkeys(properties, float("nan")))
+
+
+def _huge_number(reply: Reply, _version: str) -> None:
+    reply.content = '{"score": 1' + "0" * 5000 + "}"
+
+
+def _runaway(reply: Reply, _version: str) -> None:
+    """White space for ever, as under the plain "json" format, ended by the cap."""
+    reply.content = '{"score":' + " \n" * 4000
+    reply.done_reason = "length"
+    reply.output_tokens = reply.call.num_predict or 4000
 
 
 def _nul(reply: Reply, _version: str) -> None:
@@ -154,6 +170,8 @@ SPOILED: dict[str, Callable[[Reply, str], None]] = {
     "garbage": _garbage,
     "invalid": _invalid,
     "not_a_number": _not_a_number,
+    "huge_number": _huge_number,
+    "runaway": _runaway,
     "nul": _nul,
     "deep": _deep,
     "empty": _empty,
@@ -239,6 +257,37 @@ async def _trickle(transfer: Transfer) -> None:
         exchange.connection.send(payload[i : i + 1])
 
 
+async def _empty_body(transfer: Transfer) -> None:
+    """Send the status of a success and nothing more, in order: so exo ends when it fails."""
+    transfer.exchange.begin(transfer.content_type)
+    transfer.exchange.close(DROPPED)
+    transfer.exchange.connection.send(wire.chunk(b""))
+
+
+async def _head_only(transfer: Transfer) -> None:
+    """Send the status of a success and hang up: so exo ends when a machine of its cluster is lost."""
+    transfer.exchange.begin(transfer.content_type)
+    transfer.exchange.close(DROPPED)
+    transfer.exchange.connection.finish()
+
+
+async def _gigabyte(transfer: Transfer) -> None:
+    """Promise a body of 1 GB, and send it as fast as the client reads."""
+    exchange = transfer.exchange
+    exchange.begin(transfer.content_type, 1 << 30)
+    while True:
+        exchange.connection.send(_BLOCK)
+        await exchange.connection.drain()
+
+
+async def _nan(transfer: Transfer) -> None:
+    transfer.exchange.send(200, b'{"eval_count": NaN, ' + transfer.payload[1:], transfer.content_type)
+
+
+async def _nul_bytes(transfer: Transfer) -> None:
+    transfer.exchange.send(200, bytes(len(transfer.payload)), transfer.content_type)
+
+
 async def _wrong_type(transfer: Transfer) -> None:
     transfer.exchange.send(200, b"<!doctype html><title>Sign in</title>", HTML)
 
@@ -255,6 +304,11 @@ WIRE: dict[str, Callable[[Transfer], Awaitable[None]]] = {
     "gzip": _gzip,
     "bomb": _bomb,
     "huge": _huge,
+    "gigabyte": _gigabyte,
+    "empty_body": _empty_body,
+    "head_only": _head_only,
+    "nan": _nan,
+    "nul_bytes": _nul_bytes,
     "trickle": _trickle,
     "wrong_type": _wrong_type,
     "deep_json": _deep_json,

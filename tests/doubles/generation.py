@@ -45,9 +45,9 @@ class Generations:
 
     async def _answer(self, kind: str, exchange: Exchange) -> None:
         record, state = exchange.record, self._state
-        body = decode(exchange.request.body)
+        body = self._decode(exchange.request.body)
         record.body = body
-        call = state.call(kind, body)
+        call = self._call(kind, body)
         if call.is_load:
             await self._load(call, exchange)
             return
@@ -65,6 +65,15 @@ class Generations:
             reply = await self._work(call, runner, exchange)
         if reply is not None:
             await self._deliver(reply, exchange)
+
+    def _decode(self, body: bytes) -> dict[str, Any]:
+        return decode(body)
+
+    def _call(self, kind: str, body: dict[str, Any]) -> Call:
+        return self._state.call(kind, body)
+
+    def _document(self, reply: Reply, version: str) -> dict[str, Any]:
+        return reply.document(version)
 
     async def _load(self, call: Call, exchange: Exchange) -> None:
         if call.keep_alive_s == 0:
@@ -158,7 +167,7 @@ class Generations:
         if reply.call.stream:
             transfer = faults.Transfer(exchange, NDJSON, [line(document) for document in reply.lines(version)], state)
         else:
-            transfer = faults.Transfer(exchange, JSON, [json.dumps(reply.document(version)).encode()], state)
+            transfer = faults.Transfer(exchange, JSON, [json.dumps(self._document(reply, version)).encode()], state)
         if fault in faults.WIRE:
             await faults.WIRE[fault](transfer)
         else:

@@ -99,11 +99,14 @@ class OllamaDouble:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._server = Server(self.spec, self._log, self._port)
+        self._server = self._make_server(self._log, self._port)
         await self._server.start()
         self._ready.set()
         await self._stop.wait()
         await self._server.close()
+
+    def _make_server(self, log: Log, port: int) -> Server:
+        return Server(self.spec, log, port)
 
     @property
     def url(self) -> str:

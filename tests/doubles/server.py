@@ -16,6 +16,7 @@ from doubles.catalogue import State
 from doubles.engine import Clock, Engine
 from doubles.exchange import HTML, TEXT, Exchange
 from doubles.generation import Generations
+from doubles.pulling import pull
 from doubles.record import CANCELLED, RESET, Log
 from doubles.spec import Event, Model, Spec
 
@@ -27,11 +28,14 @@ Handler = Callable[[State, Exchange], Awaitable[None]]
 class Server:
     """One double on one port. Make it inside the running loop; `bugs` collects its own exceptions."""
 
+    generations_type = Generations
+    exchange_type = Exchange
+
     def __init__(self, spec: Spec, log: Log, port: int = 0) -> None:
         clock = Clock(spec.time_scale)
         engine = Engine(spec, clock, log, spec.version, load_error=spec.load_error)
         self.state = State(spec, log, clock, engine, _by_name(spec.models))
-        self.generations = Generations(self.state, self._work_due_events)
+        self.generations = self.generations_type(self.state, self._work_due_events)
         self.connections: set[wire.Connection] = set()
         self.bugs: list[BaseException] = []
         self._waiting = [event for event in spec.events if event.at_request is not None]
@@ -132,7 +136,7 @@ class Server:
     async def _serve(self, connection: wire.Connection, request: wire.HttpRequest) -> None:
         log = self.state.log
         record = log.open(request.method, request.path, request.headers)
-        exchange = Exchange(connection, request, record, log, self.state.clock.now_s())
+        exchange = self.exchange_type(connection, request, record, log, self.state.clock.now_s())
         try:
             await self._route(exchange)
         except Refusal as refusal:
@@ -161,7 +165,7 @@ class Server:
             "/api/tags": {"GET": catalogue.tags, "HEAD": catalogue.tags},
             "/api/ps": {"GET": catalogue.ps},
             "/api/show": {"POST": catalogue.show},
-            "/api/pull": {"POST": catalogue.pull},
+            "/api/pull": {"POST": pull},
             "/api/chat": {"POST": self.generations.chat},
             "/api/generate": {"POST": self.generations.generate},
         }

@@ -29,6 +29,7 @@ class Model:
     inference: Inference = "rendered"
     size_bytes: int = 2_019_393_189
     max_context: int = 131_072
+    quantisation: str = "Q4_K_M"
     family: str = "llama"
     thinking_tokens: int = 40
     silenceable: bool = True
@@ -69,12 +70,16 @@ class Spec:
     `faults` gives each kind of `doubles.faults.KINDS` a probability, drawn from `seed`, the user text and how often
     that text was seen, so the same rows fail in the same way whatever the order of arrival. `fault_for` is called with
     the 0-based number of the generation and its body, and is asked first.
+    A pull takes `pull_s`; each one's fate is the next of `pull_script`: `ok`, `stall`, `drop`, or the text of the error
+    line that ends it half-way; those beyond the script are `ok`.
     `token`: as behind a proxy that wants `Authorization: Bearer`. `salt` makes this server's answers its own.
     """
 
     version: str = "0.34.0"
     models: tuple[Model, ...] = (Model(),)
     pullable: tuple[Model, ...] = ()
+    pull_s: float = 0.0
+    pull_script: tuple[str, ...] = ()
     prefill_tps: float = 200_000.0
     decode_tps: float = 20_000.0
     overhead_s: float = 0.0
@@ -108,6 +113,8 @@ def spec_from_json(document: Mapping[str, Any]) -> Spec:
     for key, kind in (("models", Model), ("pullable", Model), ("events", Event)):
         if key in values:
             values[key] = tuple(kind(**_tuples(kind, entry)) for entry in values[key])
+    if "pull_script" in values:
+        values["pull_script"] = tuple(values["pull_script"])
     return Spec(**values)
 
 

@@ -166,7 +166,8 @@ def head(
     status: int, content_type: str = _JSON, length: int | None = None, more: Mapping[str, str] | None = None
 ) -> bytes:
     """The status line and headers; without a length the body follows in chunks."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {content_type}"]
+    phrase = "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
+    lines = [f"HTTP/1.1 {status} {phrase}", f"Content-Type: {content_type}"]
     lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
     lines += [f"{name}: {value}" for name, value in (more or {}).items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -84,7 +84,7 @@ def test_a_pilot_is_the_beginning_of_the_whole_job(
         assert min(chosen) < 10 < 40 <= max(chosen), "a sample is spread over the dataset"
     else:
         assert chosen == expected
-    assert "all 50 rows would take about" in said.err
+    assert "all 50: about" in said.err
 
     desk.judge()
     desk.check(rows, {"only": double})
@@ -262,7 +262,7 @@ def test_every_command_that_looks_prints_text_or_json(desk: Desk, double: Ollama
 def test_the_prompts_are_listed_shown_and_previewed_as_they_are_sent(desk: Desk, double: OllamaDouble) -> None:
     rows = ["look: <|im_end|> what", *texts(2)]
     desk.dataset(rows)
-    names = {entry["name"] for entry in desk.scorer("prompts", "list", "--json").json}
+    names = {entry["name"] for entry in desk.scorer("prompts", "list", "--json").json["prompts"]}
     assert {"quality", "code-quality", "edu", "yes-no"} <= names
     assert names <= {line.split()[0] for line in desk.scorer("prompts", "list").out.splitlines()}
     assert tomllib.loads(desk.scorer("prompts", "show", "quality").out)["name"] == "quality"

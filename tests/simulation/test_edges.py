@@ -313,7 +313,7 @@ def test_with_every_host_switched_off_the_run_waits_as_long_as_the_patience(tmp_
         world.keys["a"] = "enabled = false\n"
         world.hosts_file()
 
-    with pytest.raises(NoHostsLeft, match="no host present"):
+    with pytest.raises(NoHostsLeft, match="no host that is switched on"):
         world.run(events=edit)
     world.keys.clear()
     assert world.run().counts.done == 200
@@ -344,6 +344,20 @@ def test_a_host_that_is_upgraded_during_the_run_comes_back(tmp_path: Path) -> No
 
     assert world.run(events=upgrade).counts.done == 600
     assert world.shares()["late"] > 50
+
+
+def test_a_host_that_changes_its_version_is_told_of_and_warmed_up_again(tmp_path: Path) -> None:
+    changing = SimHost("changing", 0.5)
+    world = World(tmp_path, [changing, SimHost("good", 0.5)], rows=600)
+
+    async def restart(world: World) -> None:
+        await anyio.sleep(20)
+        changing.version, changing.loaded = "0.34.1", False
+
+    assert world.run(events=restart).counts.done == 600
+    (told,) = [event for event in world.view.events if event.kind == "host_version"]
+    assert told.text == "changing is now version 0.34.1, not 0.32.0; the model is the same"
+    assert max(a.at for a in changing.asked) > 100, "it goes on"
 
 
 def test_when_no_host_may_be_used_at_all_the_run_ends_at_once(tmp_path: Path) -> None:

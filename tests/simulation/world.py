@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import trio._core._run as trio_run
 import trio.testing
+from virtual import inline
 
 from scorer.config import HostConfig
 from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.groups import one_reason
-from scorer.dispatch.seams import Seams
+from scorer.dispatch.seams import RunBlocking, Seams
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.run import Ended, Surroundings, Switches, _Run
@@ -55,9 +55,14 @@ def expected_score(text: str) -> int:
 
 @dataclass
 class Faults:
-    """Probabilities of what goes wrong with a request, and times (virtual seconds) at which the host is down."""
+    """Probabilities of what goes wrong with a request, and times (virtual seconds) at which the host is down.
+
+    A `late` request cannot be called off: its reply comes after up to `late_s`, wanted or not any more.
+    """
 
     hang: float = 0.0
+    late: float = 0.0
+    late_s: float = 10.0
     drop: float = 0.0
     error_500: float = 0.0
     garbage: float = 0.0
@@ -75,6 +80,7 @@ class Faults:
     def kinds(self) -> list[tuple[str, float]]:
         names = (
             "hang",
+            "late",
             "drop",
             "error_500",
             "garbage",
@@ -110,6 +116,7 @@ class SimHost:
     faults: Faults = field(default_factory=Faults)
     version: str = "0.32.0"
     digest: str = DIGEST
+    exchange: tuple[float, str] | None = None
     models: tuple[str, ...] = (MODEL,)
     asked: list[Asked] = field(default_factory=list)
     answers: dict[str, list[str]] = field(default_factory=dict)
@@ -121,15 +128,34 @@ class SimHost:
     def is_down(self, now: float) -> bool:
         return any(begin <= now < end for begin, end in self.faults.down)
 
+    def digest_at(self, now: float) -> str:
+        return self.exchange[1] if self.exchange is not None and now >= self.exchange[0] else self.digest
+
     def factor(self, now: float) -> float:
         return max((f for begin, end, f in self.faults.slow if begin <= now < end), default=1.0)
+
+
+@dataclass
+class Copies:
+    """How many requests for one text run at the same time, on all hosts together."""
+
+    running: Counter[str] = field(default_factory=Counter)
+    most: int = 0
+
+    def begin(self, text: str) -> None:
+        self.running[text] += 1
+        self.most = max(self.most, self.running[text])
+
+    def end(self, text: str) -> None:
+        self.running[text] -= 1
 
 
 class Transport(httpx.AsyncBaseTransport):
     """The network to one simulated host."""
 
-    def __init__(self, host: SimHost, rng: random.Random, now: Callable[[], float]) -> None:
+    def __init__(self, host: SimHost, rng: random.Random, now: Callable[[], float], copies: Copies) -> None:
         self._host = host
+        self._copies = copies
         self._rng = rng
         self._now = now
         self._capacity = anyio.Semaphore(host.slots)
@@ -143,7 +169,9 @@ class Transport(httpx.AsyncBaseTransport):
         if path == "/api/version":
             return httpx.Response(200, json={"version": self._host.version})
         if path == "/api/tags":
-            models = [{"name": name, "model": name, "digest": self._host.digest} for name in self._host.models]
+            models = [
+                {"name": name, "model": name, "digest": self._host.digest_at(self._now())} for name in self._host.models
+            ]
             return httpx.Response(200, json={"models": models})
         if path == "/api/ps":
             shown = {"name": MODEL, "model": MODEL, "size": 10, "size_vram": 10, "context_length": 2048}
@@ -164,8 +192,11 @@ class Transport(httpx.AsyncBaseTransport):
             return httpx.Response(200, json=self._reply("", "load", {}))
         asked = Asked(self._now(), messages[-1]["content"], self._draw(), body)
         host.asked.append(asked)
+        if asked.fault == "late":
+            return await self._too_late(asked)
         host.running += 1
         host.most_running = max(host.most_running, host.running)
+        self._copies.begin(asked.user)
         try:
             asked.ended = "cancelled"
             response = await self._answer(request, asked)
@@ -176,6 +207,14 @@ class Transport(httpx.AsyncBaseTransport):
             raise
         finally:
             host.running -= 1
+            self._copies.end(asked.user)
+
+    async def _too_late(self, asked: Asked) -> httpx.Response:
+        took = self._rng.uniform(0, self._host.faults.late_s)
+        asked.ended = "late"
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(took)
+        return self._said(asked, took)
 
     def _draw(self) -> str:
         if self._host.faults.fails_fast:
@@ -278,6 +317,8 @@ class World:
     max_context: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     texts: list[str | None] | None = None
+    store: RunBlocking | None = None
+    copies: Copies = field(default_factory=Copies)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -325,10 +366,12 @@ class World:
 
         async def main() -> Ended:
             began = anyio.current_time()
-            transports = {h.name: Transport(h, random.Random(rng.random()), anyio.current_time) for h in self.hosts}
+            transports = {
+                h.name: Transport(h, random.Random(rng.random()), anyio.current_time, self.copies) for h in self.hosts
+            }
             seams = Seams(
-                store=_inline,
-                read=_inline,
+                store=self.store or inline,
+                read=inline,
                 wall=lambda: EPOCH_S + anyio.current_time() + self.wall_ahead_s,
                 rng=random.Random(self.seed),
                 free_bytes=lambda _: self.free_bytes,
@@ -363,11 +406,6 @@ class World:
     def faults(self) -> Counter[str]:
         """How often each fault really happened."""
         return Counter(a.ended for h in self.hosts for a in h.asked)
-
-
-async def _inline(func: Callable[..., object], *args: object) -> object:
-    await anyio.lowlevel.checkpoint()
-    return func(*args)
 
 
 def _make_scheduling_deterministic(seed: int) -> None:

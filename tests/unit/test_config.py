@@ -229,7 +229,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> Non
         (P40 + "model = ''", "model must be one line of text"),
         (P40 + "min_deadline_s = 0", "min_deadline_s must be greater than 0"),
         (P40 + "min_deadline_s = inf", "min_deadline_s must be a number"),
-        (P40 + "api = 'petals'", "api must be 'ollama', 'openai' or 'embedded'"),
+        (P40 + "api = 'petal'", "api must be 'ollama', 'openai', 'petals' or 'embedded'"),
         (P40 + "api = 'openai'\nmodel_digest = 'sha256: '", "model_digest must be a digest"),
         (P40 + "gguf = 'x.gguf'", 'gguf means nothing for api = "ollama"'),
         (P40 + "model_digest = 'abc'", 'model_digest means nothing for api = "ollama"'),

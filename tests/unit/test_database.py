@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorer import database
 from scorer.database import Database, refuse_network_folder, store_error
-from scorer.errors import DiskFull, StoreError, UsageError
+from scorer.errors import Damaged, DiskFull, StoreError, UsageError
 
 Mount = namedtuple("Mount", "mountpoint fstype")
 
@@ -93,7 +93,8 @@ def test_our_own_mistakes_in_sql_are_no_store_errors(db: Database) -> None:
         (sqlite3.SQLITE_FULL, DiskFull, "no room left"),
         (sqlite3.SQLITE_IOERR_SHMSIZE, DiskFull, "no room left"),
         (sqlite3.SQLITE_IOERR_FSYNC, StoreError, "the disk failed"),
-        (sqlite3.SQLITE_CORRUPT_INDEX, StoreError, "damaged"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, Damaged, "damaged"),
+        (sqlite3.SQLITE_NOTADB, Damaged, "damaged"),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, StoreError, "another process"),
         (sqlite3.SQLITE_READONLY_DIRECTORY, StoreError, "may not be written"),
     ],

@@ -57,7 +57,10 @@ def test_the_wheel_carries_every_prompt_of_the_folder(wheel: zipfile.ZipFile) ->
 
 def test_the_wheel_carries_every_module_and_nothing_but_the_package(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "scorer").rglob("*.py")}
+    carried = {".py", ".pyi", ".typed", ".j2", ".css"}
+    modules = {
+        str(p.relative_to(ROOT)) for p in (ROOT / "scorer").rglob("*") if p.suffix in carried or p.name == "py.typed"
+    }
     assert modules <= set(names)
     assert all(n.startswith("scorer/") or re.match(r"scorer-[^/]+\.dist-info/", n) for n in names)
 

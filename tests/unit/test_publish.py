@@ -285,6 +285,32 @@ class TestVerify:
         assert [f.repaired for f in finished.verify(repair=True)] == [False]
         assert stranger.exists()
 
+    def test_a_copy_of_a_part_is_removed_and_anything_else_that_would_be_read_is_left(
+        self, job: Path, queue: Queue, finished: Publisher
+    ) -> None:
+        results = job / "results"
+        (results / "part-00001 (copy).parquet").write_bytes((results / "part-00001.parquet").read_bytes())
+        (results / "part-00077.parquet").write_bytes((results / "part-00000.parquet").read_bytes())
+        pq.write_table(pq.read_table(results / "part-00000.parquet").slice(1), results / "mine.parquet")
+        found = {finding.problem: finding.repaired for finding in finished.verify(repair=True)}
+        assert found == {
+            "part-00001 (copy).parquet is a copy of part-00001.parquet": True,
+            "part-00077.parquet is a copy of part-00000.parquet": True,
+            f"{results / 'mine.parquet'} was not written by this job": False,
+        }
+        assert sorted(path.name for path in results.iterdir() if "0000" not in path.name) == [
+            "dead.parquet",
+            "mine.parquet",
+        ]
+
+    def test_every_finding_says_what_it_means(self, job: Path, queue: Queue, finished: Publisher) -> None:
+        (job / "results" / "part-00000.parquet").unlink()
+        (job / "manifest.json").write_text("{}")
+        (job / ".unfinished" / "part-00009.parquet").write_text("half")
+        sql(job, "DELETE FROM score_tally")
+        assert len(findings := finished.verify(repair=False)) == 4
+        assert len({finding.explanation for finding in findings}) == 4
+
     def test_a_damaged_queue_is_reported_and_nothing_is_touched(
         self, job: Path, queue: Queue, finished: Publisher
     ) -> None:

@@ -286,16 +286,17 @@ class TestOpen:
 
     def test_an_older_queue_is_brought_up_to_date(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Queue.open(path, NOW).close()
-        monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+        now = schema.SCHEMA_VERSION
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", now + 2)
         steps = {
-            1: lambda db: db.exec_driver_sql("CREATE TABLE colour (name TEXT)"),
-            2: lambda db: db.exec_driver_sql("INSERT INTO colour VALUES ('red')"),
+            now: lambda db: db.exec_driver_sql("CREATE TABLE colour (name TEXT)"),
+            now + 1: lambda db: db.exec_driver_sql("INSERT INTO colour VALUES ('red')"),
         }
         monkeypatch.setattr(schema, "MIGRATIONS", steps)
         Queue.open(path, NOW).close()
         Queue.open(path, NOW).close()
         assert sql(path, "SELECT name FROM colour") == [("red",)]
-        assert sql(path, "PRAGMA user_version") == [(3,)]
+        assert sql(path, "PRAGMA user_version") == [(now + 2,)]
 
     def test_a_foreign_database_is_left_alone(self, path: Path) -> None:
         sql(path, "CREATE TABLE recipes (name TEXT)")

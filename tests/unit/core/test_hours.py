@@ -61,3 +61,7 @@ def test_what_is_written_is_what_is_read(a: int, b: int) -> None:
     if a != b:
         text = f"{a // 60:02}:{a % 60:02}-{b // 60:02}:{b % 60:02}"
         assert Hours.parse(text) == Hours(time(a // 60, a % 60), time(b // 60, b % 60))
+
+
+def test_hours_are_written_as_they_are_read() -> None:
+    assert str(Hours.parse("22:00-08:30")) == "22:00-08:30"

@@ -37,6 +37,8 @@ def test_a_url_gets_one_spelling(text: str, normal: str) -> None:
         ("http://-x", "has no valid host name"),
         ("http://a,b", "has no valid host name"),
         ("http://[::zz]", "has a bad address or port"),
+        ("http://192.168.1.300:11434", "has a bad address or port"),
+        ("http://10.0.0.010", "has a bad address or port"),
         ("http://[::1", "has a bad address or port"),
         ("http://host:99999", "has a bad address or port"),
         ("http://host:eleven", "has a bad address or port"),

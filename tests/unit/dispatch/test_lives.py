@@ -14,9 +14,21 @@ from scorer.core.fleet import Fleet
 from scorer.core.task import Attempt, Blame, Failed, Reply, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.events import Event
-from scorer.dispatch.lives import LEFT_OUT_S, RECHECK_S, WARM_S, Life, LifeState, Lives, Terms, same_model, short
+from scorer.dispatch.lives import (
+    IN_USE_S,
+    LEFT_OUT_S,
+    RECHECK_S,
+    WARM_S,
+    Life,
+    LifeState,
+    Lives,
+    Terms,
+    same_model,
+    short,
+)
 from scorer.errors import FaultKind, HostFault, HostUnusable, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
+from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
 
 DIGEST = "ab" * 32
 GOOD = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST),))
@@ -83,10 +95,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(host: Moody, *, run: bool = True, **config: object) -> AsyncIterator[Stage]:
+async def on_stage(
+    host: Moody, *, run: bool = True, claims: Claims = NO_CLAIMS, **config: object
+) -> AsyncIterator[Stage]:
     fleet = Fleet(random.Random(0))
     terms = Terms(("m:7b",), {"m:7b": DIGEST}, False, "system", {}, 4096)
-    lives = Lives(terms, fleet, random.Random(0), lambda: EPOCH_S + anyio.current_time())
+    lives = Lives(terms, fleet, random.Random(0), lambda: EPOCH_S + anyio.current_time(), claims)
     life = Life(HostConfig(name="a", url="http://a.test:1", **config), host)  # type: ignore[arg-type]
     stage = Stage(host, life, lives, fleet, [], [])
     lives.observe, lives.on_join = stage.events.append, stage.joined.append
@@ -125,11 +139,11 @@ def test_an_absent_host_is_asked_again_and_again_with_growing_pauses_and_told_of
         await anyio.sleep(3600)
         gaps = [b - a for a, b in zip(stage.host.probes, stage.host.probes[1:], strict=False)]
         assert gaps[0] == pytest.approx(5, rel=0.2)
-        assert all(gap == pytest.approx(300, rel=0.21) for gap in gaps[7:])
+        assert all(gap == pytest.approx(30, rel=0.21) for gap in gaps[4:])
         assert stage.kinds() == ["host_away"]
         assert stage.lives.reasons() == ["a: connection refused"]
         stage.host.mood = GOOD
-        await anyio.sleep(400)
+        await anyio.sleep(40)
         assert stage.takes_rows()
 
     staged(play, Moody(mood=GONE))
@@ -193,7 +207,7 @@ def test_a_host_whose_requests_fail_must_answer_and_load_again_before_it_is_trie
         await anyio.sleep(60)
         assert not stage.takes_rows()
         stage.host.mood = GOOD
-        await anyio.sleep(400)
+        await anyio.sleep(40)
         assert stage.takes_rows()
         assert len(stage.host.warmed) == 2
         assert stage.kinds()[-1] == "host_up"
@@ -312,3 +326,114 @@ def test_a_host_has_its_own_name_for_the_model_and_the_embedded_engine_any() -> 
         terms.serves(missing, info)
     with pytest.raises(HostUnusable, match="lacks the model m:7b"):
         terms.serves(HostConfig(name="c", url="u"), info)
+
+
+@dataclass
+class Shared:
+    """Claims to a host that another run may have."""
+
+    holder: str = "big"
+    taken: int = 0
+    released: int = 0
+
+    def take(self, url: str) -> Claim | Holder:
+        if self.holder:
+            return Holder(self.holder, 7, "desk")
+        self.taken += 1
+        return self
+
+    def release(self) -> None:
+        self.released += 1
+
+    def name(self, job: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_host_of_another_run_is_told_of_once_never_asked_and_taken_in_when_that_run_ends() -> None:
+    claims = Shared()
+
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(3600)
+        assert stage.host.probes == []
+        assert stage.kinds() == ["host_in_use"]
+        assert stage.events[0].text == "a is in use by job big (process 7 on desk)"
+        assert not stage.lives.all_left_out(), "it can be hoped for"
+        assert stage.lives.reasons() == ["a: in use by job big (process 7 on desk)"]
+        claims.holder = "next"
+        await anyio.sleep(IN_USE_S + 1)
+        assert stage.kinds() == ["host_in_use", "host_in_use"], "another holder is news"
+        claims.holder = ""
+        await anyio.sleep(IN_USE_S + 2)
+        assert stage.takes_rows()
+        assert claims.taken == 1
+
+    staged(play, claims=claims)
+
+
+def test_a_host_stays_claimed_while_it_is_away_and_is_let_go_when_it_is_left_out() -> None:
+    claims = Shared(holder="")
+
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(600)
+        assert (claims.taken, claims.released) == (1, 0)
+        stage.host.mood = HostUnusable(FaultKind.TOO_OLD, "0.1")
+        await anyio.sleep(600)
+        assert stage.life.state is LifeState.LEFT_OUT
+        assert claims.taken == claims.released > 1, "each look takes it and gives it back"
+        stage.host.mood = GOOD
+        await anyio.sleep(LEFT_OUT_S + 5)
+        assert stage.takes_rows()
+        assert claims.taken == claims.released + 1
+        await stage.life.close()
+        assert claims.taken == claims.released
+
+    staged(play, Moody(mood=GONE), claims=claims)
+
+
+def test_a_long_list_of_models_is_not_told_whole() -> None:
+    many = HostInfo("0.32.0", tuple(ModelInfo(f"m{i}", DIGEST) for i in range(30)))
+    terms = Terms(("wanted",), {}, False, "system", {}, 4096)
+    with pytest.raises(HostUnusable, match=r"it has m0, m1, m10, m11, m12, m13 and 24 more\)"):
+        terms.serves(HostConfig(name="a", url="http://a.test:1"), many)
+
+
+def test_a_host_is_not_made_to_load_a_model_outside_its_hours_and_is_up_soon_after_they_begin() -> None:
+    async def play(stage: Stage) -> None:
+        async def look_around() -> None:
+            while True:
+                stage.lives.keep_hours()
+                await anyio.sleep(1)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look_around)
+            await anyio.sleep(40 * 60)
+            assert stage.host.warmed == []
+            assert stage.life.state is LifeState.RESTING
+            assert stage.lives.reasons() == ["a: rests until 23:00"]
+            assert stage.lives.waits_for_hours()
+            assert len(stage.host.probes) > 30, "it is known whether it is there"
+            await anyio.sleep(10 * 60)
+            assert stage.takes_rows()
+            assert len(stage.host.warmed) == 1
+            group.cancel_scope.cancel()
+
+    from datetime import time
+
+    from scorer.core.hours import Hours
+
+    # it is 22:13 at the beginning
+    staged(play, hours=Hours(time(23), time(8)))
+
+
+def test_who_is_away_outside_its_hours_is_away_and_not_resting() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(600)
+        assert stage.life.state is LifeState.ABSENT
+        assert not stage.lives.waits_for_hours()
+
+    from datetime import time
+
+    from scorer.core.hours import Hours
+
+    staged(play, Moody(mood=GONE), hours=Hours(time(23), time(8)))

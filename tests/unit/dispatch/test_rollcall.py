@@ -12,6 +12,7 @@ from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms
 from scorer.dispatch.rollcall import Answers, admit, call, common_model, configs_of
 from scorer.errors import FaultKind, HostFault, HostUnusable, UsageError
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
+from scorer.locks import Claim, Holder
 
 A, B = "ab" * 32, "cd" * 32
 
@@ -193,3 +194,55 @@ def test_only_hosts_that_are_switched_on_take_part() -> None:
     assert configs_of([off, on]) == [on]
     with pytest.raises(UsageError, match="enabled = false"):
         configs_of([off])
+
+
+class Taken:
+    """Claims of which some hosts are another run's."""
+
+    def __init__(self, *urls: str) -> None:
+        self.urls = set(urls)
+        self.released = 0
+
+    def take(self, url: str) -> Claim | Holder:
+        return Holder("big", 7, "desk") if url in self.urls else self
+
+    def release(self) -> None:
+        self.released += 1
+
+    def name(self, job: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def called(lives: Sequence[Life], claims: Taken, *, first_start: bool = True) -> Answers:
+    return virtually(lambda: call(lives, claims, first_start=first_start))
+
+
+def test_a_host_of_another_run_is_not_even_asked_and_the_others_go_on() -> None:
+    mine, theirs = life("a"), life("b")
+    answers = called([mine, theirs], Taken("http://b.test:1"))
+    assert answers.present == (mine,)
+    assert answers.lines() == ["b is in use by job big (process 7 on desk)"]
+    assert theirs.state is LifeState.IN_USE
+    assert theirs.host.probes == 0  # type: ignore[attr-defined]
+
+
+def test_at_the_first_start_hosts_of_other_runs_are_listed_at_once_and_sharing_is_offered() -> None:
+    theirs = life("b")
+    with pytest.raises(UsageError, match="b is in use by job big") as error:
+        called([theirs, life("gone", failures=99)], Taken("http://b.test:1"))
+    assert "--share-hosts" in str(error.value)
+    assert "gone cannot be reached" in str(error.value)
+
+
+def test_later_starts_wait_for_the_other_run_to_end() -> None:
+    assert called([life("b")], Taken("http://b.test:1"), first_start=False).present == ()
+
+
+def test_who_may_not_take_part_is_left_to_other_runs() -> None:
+    claims = Taken()
+    old, bare, good = life("old", HostUnusable(FaultKind.TOO_OLD, "0.1")), life("bare", info("x:1b")), life("good")
+    admit(called([old, bare, good], claims), terms())
+    assert claims.released == 2
+    assert (old.claim, bare.claim) == (None, None)
+    assert good.claim is claims

@@ -68,7 +68,7 @@ def respond(request: httpx.Request) -> httpx.Response:
     if request.url.path == "/props":
         context = {"default_generation_settings": {"n_ctx": 512}, "total_slots": 1, "port": request.url.port}
         return httpx.Response(200, json=context)
-    return httpx.Response(200, json={"data": []})
+    return httpx.Response(200, json={"data": [], "choices": []})
 
 
 def host(gguf: Path | None, **settings: object) -> EmbeddedHost:

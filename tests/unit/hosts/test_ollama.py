@@ -421,3 +421,32 @@ async def test_halves_of_surrogate_pairs_do_not_get_through() -> None:
     chat = answering(200, {**DONE, "message": {"content": '{"reason": "\ud83d"}'}})
     reply = await host(Script(chat=chat)).generate(REQUEST)
     assert reply.text == '{"reason": "�"}'
+
+
+async def test_free_text_with_stop_texts_and_log_probabilities_asks_for_just_that() -> None:
+    script = Script()
+    frame = Frame(model="qwen2.5-coder:7b", system="", schema=None, num_ctx=512)
+    await host(script).generate(Request(frame, "the row", num_predict=1, stop=("\n", "###"), top_logprobs=5))
+    body = script.asked[0][1]
+    assert "format" not in body
+    assert body["messages"] == [{"role": "user", "content": "the row"}]
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+    assert body["options"] == {"num_ctx": 512, "num_predict": 1, "temperature": 0.0, "seed": 0, "stop": ["\n", "###"]}
+
+
+async def test_the_first_tokens_candidates_come_with_the_reply() -> None:
+    listed = [{"token": "The", "logprob": -1.26, "bytes": [84, 104, 101]}, {"token": "A", "logprob": -1.46}]
+    chat = {
+        **DONE,
+        "logprobs": [{"token": "A", "logprob": -1.46, "top_logprobs": listed}, {"token": ".", "logprob": 0}],
+    }
+    reply = await host(Script(chat=chat)).generate(REQUEST)
+    assert reply.first_token == (("The", -1.26), ("A", -1.46))
+
+
+async def test_an_empty_answer_is_one_where_free_text_is_asked_for_unless_the_model_only_thought() -> None:
+    request = Request(Frame("qwen2.5-coder:7b", "", None, 512), "the row", num_predict=9)
+    reply = await host(Script(chat={**DONE, "message": {"content": ""}})).generate(request)
+    assert (reply.text, reply.finish) == ("", "stop")
+    with pytest.raises(RowFault, match="thinking"):
+        await host(Script(chat={**DONE, "message": {"content": "", "thinking": "hm"}})).generate(request)

@@ -40,7 +40,7 @@ class Script:
         self.asked: list[tuple[str, Any]] = []
         self.answers: dict[str, Answer] = {
             "/health": {"status": "ok"},
-            "/v1/models": {"object": "list", "data": [{"id": "llama-13b-q4", "object": "model"}]},
+            "/v1/models": {"object": "list", "data": [{"id": "llama-13b-q4", "owned_by": "llamacpp"}]},
             "/props": PROPS,
             "/v1/chat/completions": DONE,
             **(answers or {}),
@@ -93,12 +93,63 @@ async def test_llama_cpp_is_asked_with_its_own_extras() -> None:
     )
 
 
-async def test_others_are_asked_nothing_they_may_not_know() -> None:
-    script = Script({"/props": NOT_FOUND})
+@pytest.mark.parametrize(
+    ("owner", "extra"),
+    [
+        ("llamacpp", {"chat_template_kwargs": {"enable_thinking": False}, "cache_prompt": True}),
+        ("vllm", {"chat_template_kwargs": {"enable_thinking": False}}),
+        ("sglang", {"chat_template_kwargs": {"enable_thinking": False}}),
+        ("exo", {"enable_thinking": False}),
+        ("organization_owner", {}),
+        ("somebody", {}),
+        (None, {}),
+        (["vllm"], {}),
+    ],
+)
+async def test_thinking_is_switched_off_as_each_server_understands_and_others_are_asked_nothing_more(
+    owner: object, extra: dict[str, object]
+) -> None:
+    models = {"data": [{"id": "llama-13b-q4", "owned_by": owner}]}
+    script = Script({"/props": NOT_FOUND, "/v1/models": models})
     adapter = host(script)
     await adapter.probe()
     await adapter.generate(REQUEST)
-    assert not {"chat_template_kwargs", "cache_prompt", "reasoning_effort"} & script.asked[-1][1].keys()
+    common = {"model", "messages", "stream", "max_tokens", "temperature", "seed", "response_format"}
+    assert {key: value for key, value in script.asked[-1][1].items() if key not in common} == extra
+
+
+async def test_free_text_with_stop_texts_and_log_probabilities_asks_for_just_that() -> None:
+    script = Script({"/props": NOT_FOUND, "/v1/models": {"data": []}})
+    frame = Frame(model="m", system="", schema=None, num_ctx=512)
+    await host(script).generate(Request(frame, "the row", num_predict=1, stop=("\n", "###"), top_logprobs=5))
+    assert script.asked[-1][1] == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "the row"}],
+        "stream": False,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "seed": 0,
+        "stop": ["\n", "###"],
+        "logprobs": True,
+        "top_logprobs": 5,
+    }
+
+
+async def test_the_first_tokens_candidates_come_with_the_reply() -> None:
+    listed = [{"token": "The", "logprob": -1.26}, {"token": "A", "logprob": -1.46}]
+    content = [{"token": "A", "logprob": -1.46, "top_logprobs": listed}, {"token": ".", "logprob": -0.9}]
+    chat = {"choices": [{**DONE["choices"][0], "logprobs": {"content": content}}]}
+    reply = await host(Script({"/v1/chat/completions": chat})).generate(REQUEST)
+    assert reply.first_token == (("The", -1.26), ("A", -1.46))
+
+
+async def test_an_empty_answer_is_one_where_free_text_is_asked_for_unless_the_model_only_thought() -> None:
+    request = Request(Frame("m", "", None, 512), "the row", num_predict=9)
+    chat = {"choices": [{"finish_reason": "stop", "message": {"content": ""}}]}
+    assert (await host(Script({"/v1/chat/completions": chat})).generate(request)).text == ""
+    chat = {"choices": [{"finish_reason": "stop", "message": {"content": "", "reasoning": "hm"}}]}
+    with pytest.raises(RowFault, match="reasoning"):
+        await host(Script({"/v1/chat/completions": chat})).generate(request)
 
 
 async def test_a_level_of_thinking_is_an_effort() -> None:
@@ -168,7 +219,8 @@ async def test_an_object_that_is_no_chat_answer_is_the_hosts_fault(document: dic
         (httpx.Response(429, text="slow down"), HostFault, FaultKind.BUSY),
         (httpx.Response(502, text="<html>"), HostFault, FaultKind.GATEWAY),
         (httpx.Response(200, text="<html>hello</html>"), HostFault, FaultKind.GATEWAY),
-        (httpx.Response(200, text=""), HostFault, FaultKind.BAD_BODY),
+        (httpx.Response(200, text=""), UnclearFault, FaultKind.DROPPED),
+        (httpx.Response(200, text="nonsense"), HostFault, FaultKind.BAD_BODY),
         (httpx.Response(200, json={"error": "it broke"}), UnclearFault, FaultKind.SERVER_ERROR),
     ],
     ids=lambda value: value.text[:40] if isinstance(value, httpx.Response) else None,
@@ -215,9 +267,120 @@ async def test_warming_up_reports_context_and_slots_of_llama_cpp() -> None:
     assert await host(Script()).warm(FRAME) == Loaded(context=4096, slots=2)
 
 
-async def test_warming_up_reports_the_context_that_the_list_of_models_gives() -> None:
-    models = {"data": [{"id": "llama-13b-q4", "max_model_len": 8192}, {"id": None}, 7]}
-    assert await host(Script({"/props": NOT_FOUND, "/v1/models": models})).warm(FRAME) == Loaded(context=8192)
+async def test_warming_up_tries_the_runs_own_options_on_one_token() -> None:
+    script = Script()
+    await host(script).warm(FRAME)
+    tried = next(body for path, body in script.asked if path == "/v1/chat/completions")
+    assert tried["max_tokens"] == 1
+    assert tried["messages"][0] == {"role": "system", "content": "the rubric"}
+    assert tried["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert tried["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("chat", "blame", "kind"),
+    [
+        (failing(404, "No instance found for model x"), HostFault, FaultKind.LOAD_FAILED),
+        (failing(400, "JSON schema error at #: unrecognized type wat"), HostUnusable, FaultKind.REFUSED_OPTIONS),
+        (failing(400, "System role not supported"), HostUnusable, FaultKind.REFUSED_OPTIONS),
+        (failing(400, "request (900 tokens) exceeds the context size (512 tokens)"), HostUnusable, None),
+        (httpx.Response(200, json={"error": "No models loaded. Please load one"}), HostFault, FaultKind.LOAD_FAILED),
+        ({"object": "chat.completion"}, HostFault, FaultKind.BAD_BODY),
+        (httpx.Response(500, text="Internal Server Error"), HostFault, FaultKind.SERVER_ERROR),
+    ],
+)
+async def test_what_a_row_would_fail_on_fails_the_warm_up_and_is_the_hosts_fault(
+    chat: Answer, blame: type, kind: FaultKind | None
+) -> None:
+    with pytest.raises(HostFault) as caught:
+        await host(Script({"/v1/chat/completions": chat})).warm(FRAME)
+    assert (type(caught.value), caught.value.kind) == (blame, kind or FaultKind.REFUSED_OPTIONS)
+
+
+async def test_warming_up_waits_while_the_server_says_that_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scorer.hosts.openai.LOADING_POLL_S", 0)
+    script = Script()
+    loading = iter([failing(503, "Loading model", "unavailable_error")] * 3)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/health" and (answer := next(loading, None)):
+            return answer
+        return script(request)
+
+    config = HostConfig(name="cluster", url="http://cluster:8080", api="openai")
+    assert await OpenAIHost(config, Http(config, httpx.MockTransport(respond))).warm(FRAME) == Loaded(4096, slots=2)
+
+
+async def test_a_503_that_does_not_speak_of_loading_is_not_waited_for() -> None:
+    with pytest.raises(HostFault) as caught:
+        await host(Script({"/health": failing(503, "engine is gone")})).warm(FRAME)
+    assert caught.value.kind is FaultKind.BUSY
+
+
+@pytest.mark.parametrize(
+    ("entry", "context"),
+    [
+        ({"max_model_len": 8192}, 8192),
+        ({"owned_by": "llamacpp", "meta": {"n_ctx": 2048, "n_ctx_train": 131072}}, 2048),
+        ({"owned_by": "exo", "context_length": 0}, None),
+        ({"owned_by": "exo", "context_length": 32768}, 32768),
+        ({"meta": None, "max_model_len": "many"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+async def test_warming_up_reports_the_context_that_the_list_of_models_gives(
+    entry: dict[str, object], context: int | None
+) -> None:
+    models = {"data": [{"id": "other", "max_model_len": 77}, {"id": "llama-13b-q4", **entry}, {"id": None}, 7]}
+    assert await host(Script({"/props": NOT_FOUND, "/v1/models": models})).warm(FRAME) == Loaded(context=context)
+
+
+async def test_lm_studios_own_list_tells_the_context_once_the_model_is_loaded() -> None:
+    listed = {"data": [{"id": "llama-13b-q4", "owned_by": "organization_owner"}]}
+    own = {"data": [{"id": "llama-13b-q4", "state": "loaded", "loaded_context_length": 4096, "max_context_length": 9}]}
+    unknown = {"error": "Unexpected endpoint or method. (GET /health)"}
+    script = Script({"/health": unknown, "/props": unknown, "/v1/models": listed, "/api/v0/models": own})
+    assert await host(script).warm(FRAME) == Loaded(context=4096)
+    paths = [path for path, _ in script.asked]
+    assert paths.index("/v1/chat/completions") < paths.index("/api/v0/models")
+
+
+@pytest.mark.parametrize("own", [NOT_FOUND, {"data": None}, httpx.Response(200, text="[]")])
+async def test_an_lm_studio_without_that_list_has_an_unknown_context(own: Answer) -> None:
+    listed = {"data": [{"id": "llama-13b-q4", "owned_by": "organization_owner"}]}
+    script = Script({"/props": NOT_FOUND, "/v1/models": listed, "/api/v0/models": own})
+    assert await host(script).warm(FRAME) == Loaded()
+
+
+@pytest.mark.parametrize(
+    ("owner", "answers", "version"),
+    [
+        ("vllm", {"/version": {"version": "0.11.0"}}, "vLLM 0.11.0"),
+        ("vllm", {"/version": {"version": 7}}, "vLLM"),
+        ("vllm", {}, "vLLM"),
+        ("exo", {}, "exo"),
+        ("organization_owner", {}, "LM Studio"),
+        ("somebody", {"/v1/models": httpx.Response(200, json={"data": []}, headers={"server": "uvicorn"})}, "uvicorn"),
+        ("somebody", {}, "unknown"),
+        ("llamacpp", {"/props": {"total_slots": 1}}, "llama.cpp"),
+    ],
+)
+async def test_a_probe_says_which_server_it_is_and_its_version_where_there_is_one(
+    owner: str, answers: dict[str, Answer], version: str
+) -> None:
+    models = {"data": [{"id": "m", "owned_by": owner}]}
+    script = Script({"/props": NOT_FOUND, "/v1/models": models, **answers})
+    assert (await host(script).probe()).version == version
+
+
+async def test_a_wrong_path_is_the_wrong_endpoint_even_where_the_server_answers_200_to_it() -> None:
+    unknown = {"error": "Unexpected endpoint or method. (GET /lan/v1/models)"}
+    with pytest.raises(HostUnusable) as caught:
+        await host(Script({"/v1/models": unknown})).probe()
+    assert caught.value.kind is FaultKind.WRONG_ENDPOINT
+    fault = await fault_of({"error": "Unexpected endpoint or method. (POST /lan/v1/chat/completions)"})
+    assert (type(fault), fault.kind) == (HostUnusable, FaultKind.WRONG_ENDPOINT)
 
 
 async def test_a_server_that_is_still_loading_is_busy() -> None:
@@ -230,3 +393,112 @@ async def test_a_server_without_a_health_page_is_alive_if_it_lists_models() -> N
     script = Script({"/health": NOT_FOUND})
     await host(script).alive()
     assert [path for path, _ in script.asked] == ["/health", "/v1/models"]
+
+
+async def test_lm_studio_is_alive_though_it_knows_no_health_page() -> None:
+    script = Script({"/health": {"error": "Unexpected endpoint or method. (GET /health)"}})
+    await host(script).alive()
+    assert [path for path, _ in script.asked] == ["/health", "/v1/models"]
+
+
+VLLM = "This model's maximum context length is 16384 tokens. However, "
+LM_STUDIO = (
+    "Trying to keep the first 6269 tokens when context the overflows. However, the model is loaded with context length "
+    "of only 4096 tokens, which is not enough."
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "prompt", "limit"),
+    [
+        (
+            failing(400, VLLM + "you requested 20000 tokens (19904 in the messages, 96 in the completion)."),
+            19904,
+            16384,
+        ),
+        (failing(400, VLLM + "your request has 20000 input tokens. Please reduce the length"), 20000, 16384),
+        (
+            failing(400, VLLM + "you requested 96 output tokens and your prompt contains at least 16289 input tokens"),
+            16289,
+            16384,
+        ),
+        (failing(400, VLLM + "your messages resulted in 17000 tokens."), 17000, 16384),
+        (
+            failing(
+                400,
+                "'max_tokens' or 'max_completion_tokens' is too large: 96. This model's maximum context length is 4096 "
+                "tokens and your request has 4050 input tokens (96 > 4096 - 4050).",
+            ),
+            4050,
+            4096,
+        ),
+        (
+            httpx.Response(
+                400, json={"object": "error", "message": VLLM + "your request has 20000 input tokens", "code": 400}
+            ),
+            20000,
+            16384,
+        ),
+        (failing(400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096."), 5000, 4096),
+        (httpx.Response(400, json={"error": LM_STUDIO}), 6269, 4096),
+        (httpx.Response(200, json={"error": LM_STUDIO}), 6269, 4096),
+        (failing(400, "Prompt tokens (9000) exceeds context size (8192)", "context_exceeded"), 9000, 8192),
+    ],
+    ids=lambda value: value.text[-60:] if isinstance(value, httpx.Response) else None,
+)
+async def test_every_servers_refusal_of_a_long_prompt_is_understood_with_its_numbers(
+    answer: httpx.Response, prompt: int, limit: int
+) -> None:
+    fault = await fault_of(answer)
+    assert isinstance(fault, RowFault)
+    assert (fault.kind, fault.permanent) == (FaultKind.CONTEXT_OVERFLOW, True)
+    assert fault.message == f"prompt of {prompt} tokens, context {limit}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "blame", "kind"),
+    [
+        (failing(400, "max_tokens must be at least 1, got -186."), RowFault, FaultKind.CONTEXT_OVERFLOW),
+        (httpx.Response(200, json={"error": "Context size has been exceeded."}), RowFault, FaultKind.CONTEXT_OVERFLOW),
+        # of llama.cpp, whose slots may share their memory: this row or another one has filled it
+        (failing(500, "Context size has been exceeded."), UnclearFault, FaultKind.SERVER_ERROR),
+        (failing(400, "The model has crashed without additional information."), UnclearFault, FaultKind.SERVER_ERROR),
+        (failing(400, "Error in channel: Channel Error"), UnclearFault, FaultKind.SERVER_ERROR),
+        (failing(500, "EngineDeadError"), UnclearFault, FaultKind.SERVER_ERROR),
+        (failing(400, "Failed to load model: insufficient system resources"), HostFault, FaultKind.LOAD_FAILED),
+        (failing(400, "Model was unloaded while the request was still in queue"), HostFault, FaultKind.LOAD_FAILED),
+        (failing(400, "Invalid model identifier", code="model_not_found"), HostUnusable, FaultKind.MODEL_MISSING),
+        (httpx.Response(404, json={"detail": "No instance found for model x"}), HostFault, FaultKind.LOAD_FAILED),
+        (httpx.Response(404, json={"detail": "Not Found"}), HostUnusable, FaultKind.WRONG_ENDPOINT),
+        (httpx.Response(401, json={"error": "Unauthorized"}), HostUnusable, FaultKind.UNAUTHORISED),
+        (
+            httpx.Response(422, json={"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}),
+            HostUnusable,
+            FaultKind.REFUSED_OPTIONS,
+        ),
+        (httpx.Response(499, text=""), HostFault, FaultKind.GATEWAY),
+        (httpx.Response(504, text="<html>"), HostFault, FaultKind.GATEWAY),
+        (httpx.Response(500, text="Internal Server Error"), UnclearFault, FaultKind.SERVER_ERROR),
+    ],
+    ids=lambda value: value.text[:70] if isinstance(value, httpx.Response) else None,
+)
+async def test_each_servers_words_are_understood(answer: httpx.Response, blame: type, kind: FaultKind) -> None:
+    fault = await fault_of(answer)
+    assert (type(fault), fault.kind) == (blame, kind)
+
+
+@pytest.mark.parametrize("words", ["grammar", "No models loaded", "model x not found", "maximum context length"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"detail": [{"loc": ["body", "messages"], "msg": "Value error", "ctx": {"given": "{}"}, "input": "{}"}]},
+        {"error": {"message": "1 validation error: {{'msg': 'Value error', 'input': '{}'}}", "code": 400}},
+        {"error": {"message": "Failed to parse input at pos 4: {}", "code": 500}},
+        {"error": {"message": "error parsing tool call: {}"}},
+    ],
+)
+async def test_no_words_of_a_row_or_a_model_get_a_host_left_out(document: dict[str, Any], words: str) -> None:
+    """All of these quote what was sent or what the model said, which a hostile row can choose."""
+    fault = await fault_of(httpx.Response(400, json=json.loads(json.dumps(document).replace("{}", words))))
+    assert isinstance(fault, RowFault)
+    assert fault.kind in (FaultKind.BAD_REQUEST, FaultKind.PARSER_ERROR)

@@ -1,11 +1,16 @@
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
-from simulation.world import SimHost, World
+from pydantic_core import to_json
+from simulation.world import EPOCH_S, SimHost, World
 
 from scorer.errors import UsageError
+from scorer.jobs.board import FILE as BOARD
+from scorer.jobs.board import read_posting
 from scorer.jobs.folder import locked
 from scorer.jobs.look import all_jobs, named_or_latest, status
 from scorer.jobs.spec import FILE
@@ -24,8 +29,8 @@ def test_a_finished_job_is_told_with_everything_that_happened(world: World) -> N
     text = report(found)
     assert "sim: finished, some rows dead, 100.0%" in text
     assert "18 done, 2 dead, 0 to do; all rows" in text
-    assert "empty_prompt: 2, such as row 0: empty_prompt: nothing in column text" in text
-    assert f"scorer retry sim --runs-dir {world.job.parent}" in summary(found, interrupted=False)
+    assert "empty_prompt: 2, such as row 0: nothing in column text" in text
+    assert f"scorer retry sim --runs-dir {world.job.parent}" in summary(found, ending="finished")
 
 
 def test_the_status_is_plain_json(world: World) -> None:
@@ -41,7 +46,7 @@ def test_the_status_is_plain_json(world: World) -> None:
 def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interrupted: World) -> None:
     found = status(interrupted.job)
     assert found.state == "interrupted"
-    assert "go on with: scorer resume sim" in summary(found, interrupted=True)
+    assert "go on with: scorer resume sim" in summary(found, ending="interrupted")
     with locked(interrupted.job):
         running = status(interrupted.job, found.last_activity)
         assert running.state == "running"
@@ -57,9 +62,14 @@ def test_a_pilot_tells_what_the_whole_would_take(tmp_path: Path) -> None:
     world.run(limit=50)
     found = status(world.job)
     assert found.state == "finished"
-    assert "all 1,000 rows would take about" in summary(found, interrupted=False)
-    with locked(world.job):
-        assert "all 1,000 rows would take about" in report(status(world.job))
+    assert found.whole_tasks == 1000
+    # a second a row, whatever loading the model took
+    assert found.whole_s == pytest.approx(1000, rel=0.1)
+    assert "all 1,000: about 17 minutes on these hosts" in summary(found, ending="finished")
+    assert "all 1,000: about 17 minutes on these hosts" in report(found)
+    world.run()
+    assert status(world.job).whole_s is None
+    assert "on these hosts" not in report(status(world.job))
 
 
 def test_the_latest_job_is_meant_when_none_is_named(world: World) -> None:
@@ -80,3 +90,55 @@ def test_a_job_that_cannot_be_read_does_not_hide_the_others(world: World) -> Non
     assert sorted(line.split(":")[0] for line in unreadable) == ["broken", "unstarted"]
     assert "sim  finished, some rows dead  100.0%" in jobs_table(found)
     assert jobs_table([]) == ""
+
+
+def test_a_resumed_run_has_the_rate_of_its_own_time_from_the_first_minute(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=400)
+    world.run(limit=50)
+    first = status(world.job).last_activity
+    world.wall_ahead_s = 100.0
+
+    async def look(world: World) -> None:
+        # past the pilot's rows, well within the five minutes over which rates are taken
+        await anyio.sleep(100)
+        (world.job / BOARD).unlink()
+        found = status(world.job, EPOCH_S + world.wall_ahead_s + anyio.current_time())
+        rates.append((found.state, found.rows_per_s))
+
+    rates: list[tuple[str, float]] = []
+    world.run(events=look)
+    assert status(world.job).last_activity > first
+    ((state, rate),) = rates
+    assert state == "running"
+    assert rate == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_finished_job_that_is_run_again_was_last_active_when_it_last_did_something(world: World) -> None:
+    world.run()
+    before = status(world.job).last_activity
+    world.wall_ahead_s = 86_400.0
+    world.run()
+    assert status(world.job).last_activity == before
+
+
+def test_what_a_run_believes_is_in_its_status_while_it_lives(world: World) -> None:
+    world.run()
+    posting = read_posting(world.job)
+    assert posting is not None
+    assert status(world.job, posting.at).posting is None, "it has ended"
+    (world.job / BOARD).write_bytes(to_json(replace(posting, ended=None)))
+    with locked(world.job):
+        found = status(world.job, posting.at)
+        assert found.posting == replace(posting, ended=None)
+        assert found.rows_per_s == posting.progress.rows_per_s
+        run = json.loads(json.dumps(found.as_json()))["run"]
+        assert run["progress"]["hosts"][0]["prefill_tps"] > 0
+    assert status(world.job, posting.at).posting is None, "nobody runs it"
+
+
+def test_the_listing_is_in_the_order_of_the_last_activity(world: World) -> None:
+    world.run()
+    late = World(world.folder, [SimHost("a", 0.5)], rows=5, wall_ahead_s=1e6)
+    late.run(job="late")
+    (world.job / FILE).touch()
+    assert [one.folder.name for one in all_jobs(world.job.parent)[0]] == ["sim", "late"]

@@ -1,0 +1,79 @@
+"""All results of a job so far, as Parquet files of one schema: its published parts, and a copy of what is in none yet.
+
+Reads only, also while the job runs: published parts never change, and the rest is read page by page from the queue.
+Invariant: no (row, model, sample) is there twice, whatever is committed meanwhile: the results of one moment come
+first, and what is dead after it has no result of before.
+"""
+
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scorer.core.result import Counts
+from scorer.errors import StoreError, UsageError
+from scorer.jobs.asking import thawed
+from scorer.jobs.folder import DATABASE, RESULTS
+from scorer.jobs.spec import JobSpec, read_spec, schema_of
+from scorer.queue import Reader
+from scorer.results import part_name, write_dead, write_part
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A job's results. `files` may be empty; `schema` is that of each; `counts` are those of the moment."""
+
+    folder: Path
+    spec: JobSpec
+    schema: pa.Schema
+    files: tuple[Path, ...]
+    counts: Counts
+
+
+def gather(folder: Path, scratch_dir: Path) -> Gathered:
+    """Find a job's results, putting what is not published yet into files in a scratch folder that exists.
+
+    Raises UsageError if the job has not begun, StoreError if a published part is missing or damaged.
+    """
+    spec = read_spec(folder)
+    if not (folder / DATABASE).exists():
+        raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
+    reader = Reader.open(folder / DATABASE)
+    try:
+        counts = reader.counts()
+        parts, last_seq = reader.extent()
+        published = tuple(folder / RESULTS / part_name(part.number) for part in parts)
+        schema = _schema(spec, folder, published)
+        fresh = _copied(reader, parts[-1].last_seq + 1 if parts else 1, last_seq, scratch_dir, schema)
+    finally:
+        reader.close()
+    return Gathered(folder, spec, schema, (*published, *fresh), counts)
+
+
+def _schema(spec: JobSpec, folder: Path, published: tuple[Path, ...]) -> pa.Schema:
+    """Return the schema of the parts; all are looked at, since a missing or torn one should be told now."""
+    found: pa.Schema | None = None
+    for path in published:
+        try:
+            found = pq.read_schema(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
+            raise StoreError(f"{path} {reason}; `scorer verify {folder.name}` makes it anew") from None
+    if found is not None:
+        return found
+    return schema_of(spec, thawed(spec.template, folder))
+
+
+def _copied(reader: Reader, first: int, last: int, scratch_dir: Path, schema: pa.Schema) -> list[Path]:
+    files = []
+    unfinished_dir = scratch_dir / "unfinished"
+    if last >= first:
+        written = write_part(scratch_dir / "fresh", unfinished_dir, 0, reader.results(first, last), schema)
+        files.append(scratch_dir / "fresh" / written.name)
+    dead = reader.dead_rows()
+    if (page := next(dead, None)) is not None:
+        written = write_dead(scratch_dir / "dead", unfinished_dir, chain([page], dead), schema)
+        files.append(scratch_dir / "dead" / written.name)
+    return files

@@ -1,0 +1,351 @@
+"""What a report tells of a job, asked of its results in a few passes over narrow columns.
+
+No query brings more than some hundred lines into Python, and texts are read only of the few rows that are shown, so
+that a million rows take seconds and little memory. (Only the count of different texts reads all of them, streaming.)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import types
+
+from scorer.jobs.gather import Gathered
+from scorer.jobs.sealed import TABLE
+
+if TYPE_CHECKING:
+    import duckdb
+
+MOST_SINGLE = 21
+CLASSES = 20
+MOMENTS = 120
+SHOWN_ROWS = 8
+SHOWN_DEAD = 3
+SHOWN_VALUES = 12
+EXCERPT_CHARS = 600
+SOURCE = b"scorer.source"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often scores were given: `edges` of the classes (one more than classes), or single values if `single`.
+
+    `counts` by model and host. `labels`: what single values are called, if not by their figure.
+    """
+
+    field: str
+    edges: tuple[float, ...]
+    single: bool
+    counts: dict[tuple[str, str], tuple[int, ...]]
+    labels: tuple[str, ...] = ()
+
+    def of(self, *, model: str | None = None, host: str | None = None) -> tuple[int, ...]:
+        """Return the counts of one model, one host, or all, class by class."""
+        chosen = [c for (m, h), c in self.counts.items() if model in (None, m) and host in (None, h)]
+        width = len(self.edges) - (not self.single)
+        return tuple(sum(counts[i] for counts in chosen) for i in range(width))
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What one host has scored. Durations are of its requests, in seconds; times are UTC seconds."""
+
+    host: str
+    rows: int
+    prompt_tokens: int
+    output_tokens: int
+    busy_s: float
+    median_s: float
+    fast_s: float
+    slow_s: float
+    first_at: float
+    last_at: float
+    tries: int
+
+    @property
+    def output_tps(self) -> float:
+        """Tokens written per second of its requests."""
+        return self.output_tokens / self.busy_s if self.busy_s else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Rows that ended in each span of time of `step_s` seconds from `start_at` (UTC seconds) on, by host."""
+
+    start_at: float
+    step_s: float
+    rows: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A row that is shown: its place, its score if it has one, and excerpts of its texts by column."""
+
+    row: int
+    model: str
+    sample: int
+    host: str | None
+    score: float | None
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFacts:
+    """Dead rows of one kind, the hosts on which they ended, and some of them."""
+
+    kind: str
+    rows: int
+    examples: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacts:
+    """An output field in figures: `summary` is what there is to say by its type, `values` the most frequent ones."""
+
+    name: str
+    type: str
+    summary: dict[str, float]
+    values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What one model has scored; `mean` and `deviation` are None without a numeric score."""
+
+    model: str
+    rows: int
+    dead: int
+    mean: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a report tells which its results know."""
+
+    score_field: str | None
+    histogram: Histogram | None
+    models: tuple[ModelFacts, ...]
+    hosts: tuple[HostFacts, ...]
+    throughput: Throughput | None
+    fields: tuple[FieldFacts, ...]
+    lowest: tuple[Shown, ...]
+    highest: tuple[Shown, ...]
+    dead: tuple[DeadFacts, ...]
+
+
+def score_field(schema: pa.Schema) -> str | None:
+    """Return the output field that is the score: `score` if it is a number, else the first number, else yes or no.
+
+    None if there is neither, or if `score` is a word: words are counted, but have no mean.
+    """
+    outputs = {field.name: field.type for field in _outputs(schema)}
+    numbers = [name for name, type_ in outputs.items() if _is_number(type_)]
+    if not numbers and types.is_string(outputs.get("score", pa.null())):
+        return None
+    fitting = numbers or [name for name, type_ in outputs.items() if types.is_boolean(type_)]
+    return "score" if "score" in fitting else next(iter(fitting), None)
+
+
+def facts(found: Gathered, database: "duckdb.DuckDBPyConnection") -> Facts:
+    """Ask a database that has the results as its table; every query is bounded in what it returns."""
+    ask = _Questions(found.schema, database)
+    return Facts(
+        score_field=ask.score,
+        histogram=ask.histogram(),
+        models=ask.models(),
+        hosts=ask.hosts(),
+        throughput=ask.throughput(),
+        fields=tuple(ask.field(field) for field in _outputs(found.schema)),
+        lowest=ask.extreme("ASC"),
+        highest=ask.extreme("DESC"),
+        dead=ask.dead(),
+    )
+
+
+class _Questions:
+    def __init__(self, schema: pa.Schema, database: "duckdb.DuckDBPyConnection") -> None:
+        self._schema = schema
+        self._database = database
+        self.score = score_field(schema)
+
+    def histogram(self) -> Histogram | None:
+        if self.score is None:
+            return self._words()
+        name = quoted(self.score)
+        value = f"{name}::DOUBLE"
+        done = f"FROM {TABLE} WHERE status = 'done' AND {name} IS NOT NULL AND isfinite({value})"
+        ((low, high),) = self._rows(f"SELECT min({value}), max({value}) {done}")
+        if low is None:
+            return None
+        type_ = self._schema.field(self.score).type
+        if types.is_boolean(type_):
+            counts = self._counts(f"{name}::INTEGER", done, 2)
+            return Histogram(self.score, (0.0, 1.0), single=True, counts=counts, labels=("false", "true"))
+        single = types.is_integer(type_) and high - low < MOST_SINGLE
+        edges = _singles(low, high) if single else _edges(low, high)
+        step = edges[1] - edges[0] if len(edges) > 1 else 1.0
+        classes = len(edges) if single else len(edges) - 1
+        place = f"least(greatest(floor(({value} - {edges[0]!r}) / {step!r} + 1e-9), 0), {classes - 1})::INTEGER"
+        return Histogram(self.score, edges, single, self._counts(place, done, classes))
+
+    def _words(self) -> Histogram | None:
+        """Count a score that is one of a few words, the most frequent first."""
+        if "score" not in [field.name for field in _outputs(self._schema)]:
+            return None
+        fact = self.field(self._schema.field("score"))
+        if not fact.values:
+            return None
+        words = tuple(word for word, _ in fact.values)
+        listed = ", ".join("'" + word.replace("'", "''") + "'" for word in words)
+        done = f"FROM {TABLE} WHERE status = 'done' AND score IN ({listed})"
+        counts = self._counts(f"list_position([{listed}], score) - 1", done, len(words))
+        return Histogram("score", tuple(map(float, range(len(words)))), single=True, counts=counts, labels=words)
+
+    def _counts(self, place: str, done: str, classes: int) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Count by model, host, and the class whose number SQL tells."""
+        counts: dict[tuple[str, str], list[int]] = {}
+        found = self._rows(f"SELECT model, host, {place} AS place, count(*) {done} GROUP BY ALL ORDER BY ALL")
+        for model, host, at, rows in found:
+            counts.setdefault((model, host), [0] * classes)[at] = rows
+        return {key: tuple(value) for key, value in counts.items()}
+
+    def models(self) -> tuple[ModelFacts, ...]:
+        figures = "NULL, NULL"
+        if self.score is not None:
+            value = f"{quoted(self.score)}::DOUBLE"
+            figures = f"avg({value}) FILTER (status = 'done'), stddev_samp({value}) FILTER (status = 'done')"
+        found = self._rows(
+            f"SELECT model, count(*) FILTER (status = 'done'), count(*) FILTER (status = 'dead'), {figures} "
+            f"FROM {TABLE} GROUP BY model ORDER BY model"
+        )
+        return tuple(ModelFacts(*row) for row in found)
+
+    def hosts(self) -> tuple[HostFacts, ...]:
+        found = self._rows(
+            "SELECT host, count(*), coalesce(sum(prompt_tokens), 0)::BIGINT, coalesce(sum(output_tokens), 0)::BIGINT, "
+            "sum(duration_s), approx_quantile(duration_s, 0.5), approx_quantile(duration_s, 0.1), "
+            "approx_quantile(duration_s, 0.9), min(epoch_us(finished_at)) / 1e6, max(epoch_us(finished_at)) / 1e6, "
+            f"sum(attempts)::BIGINT FROM {TABLE} WHERE status = 'done' GROUP BY host ORDER BY count(*) DESC, host"
+        )
+        return tuple(HostFacts(*row) for row in found)
+
+    def throughput(self) -> Throughput | None:
+        span = f"SELECT min(epoch_us(finished_at)) / 1e6, max(epoch_us(finished_at)) / 1e6 FROM {TABLE}"
+        ((first, last),) = self._rows(f"{span} WHERE status = 'done'")
+        if first is None:
+            return None
+        step_s = max((last - first) / MOMENTS, 1.0)
+        moments = max(1, math.ceil((last - first) / step_s))
+        rows: dict[str, list[int]] = {}
+        for host, at, count in self._rows(
+            f"SELECT host, floor((epoch_us(finished_at) / 1e6 - {first!r}) / {step_s!r})::INTEGER AS moment, count(*) "
+            f"FROM {TABLE} WHERE status = 'done' GROUP BY ALL ORDER BY ALL"
+        ):
+            rows.setdefault(host, [0] * moments)[min(max(at, 0), moments - 1)] += count
+        return Throughput(first, step_s, {host: tuple(counts) for host, counts in rows.items()})
+
+    def field(self, field: pa.Field) -> FieldFacts:
+        name = quoted(field.name)
+        done = f"FROM {TABLE} WHERE status = 'done' AND {name} IS NOT NULL"
+        if _is_number(field.type):
+            value = f"{name}::DOUBLE"
+            (figures,) = self._rows(
+                f"SELECT avg({value}), stddev_samp({value}), min({value}), approx_quantile({value}, 0.5), "
+                f"max({value}) {done}"
+            )
+            return FieldFacts(field.name, "number", _known("mean deviation lowest median highest", figures), ())
+        if types.is_boolean(field.type):
+            (figures,) = self._rows(f"SELECT avg({name}::INTEGER) {done}")
+            return FieldFacts(field.name, "boolean", _known("true", figures), ())
+        (figures,) = self._rows(
+            f"SELECT approx_count_distinct({name}), avg(length({name})), max(length({name})) {done}"
+        )
+        summary = _known("different length longest", figures)
+        if summary.get("different", MOST_SINGLE) >= MOST_SINGLE:
+            return FieldFacts(field.name, "text", summary, ())
+        counts = self._rows(f"SELECT {name}, count(*) {done} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SHOWN_VALUES}")
+        return FieldFacts(field.name, "choice", summary, tuple((str(value), rows) for value, rows in counts))
+
+    def extreme(self, direction: str) -> tuple[Shown, ...]:
+        """The rows with the lowest or highest scores; of equal ones some from all over, the same ones each time."""
+        if self.score is None:
+            return ()
+        name = quoted(self.score)
+        keys = self._rows(
+            f"SELECT row, model, sample FROM {TABLE} WHERE status = 'done' AND {name} IS NOT NULL "
+            f"ORDER BY {name} {direction}, hash(row, model, sample), row LIMIT {SHOWN_ROWS}"
+        )
+        return self._shown(keys)
+
+    def dead(self) -> tuple[DeadFacts, ...]:
+        kinds = self._rows(
+            f"SELECT split_part(error, ':', 1) AS kind, count(*), arg_min([row::VARCHAR, model, sample::VARCHAR], row, "
+            f"{SHOWN_DEAD}) FROM {TABLE} WHERE status = 'dead' GROUP BY kind ORDER BY count(*) DESC, kind"
+        )
+        return tuple(
+            DeadFacts(kind, rows, self._shown([(int(row), model, int(sample)) for row, model, sample in keys]))
+            for kind, rows, keys in kinds
+        )
+
+    def _shown(self, keys: Sequence[tuple[int, str, int]]) -> tuple[Shown, ...]:
+        """Read the texts of a few rows, cut where they are long, in the order of their keys."""
+        if not keys:
+            return ()
+        texts = [field.name for field in self._schema if _is_shown(field)]
+        columns = ", ".join(f"left({quoted(name)}::VARCHAR, {EXCERPT_CHARS + 1})" for name in texts)
+        score = f"{quoted(self.score)}::DOUBLE" if self.score else "NULL"
+        rows = ", ".join(str(row) for row, _, _ in keys)
+        found = self._rows(
+            f"SELECT row, model, sample, host, {score}, {columns} FROM {TABLE} WHERE row IN ({rows}) ORDER BY ALL"
+        )
+        by_key = {
+            (row, model, sample): Shown(row, model, sample, host, value, _excerpts(texts, values))
+            for row, model, sample, host, value, *values in found
+        }
+        return tuple(by_key[key] for key in keys if key in by_key)
+
+    def _rows(self, sql: str) -> list[Any]:
+        return self._database.sql(sql).fetchall()
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL writes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _outputs(schema: pa.Schema) -> list[pa.Field]:
+    return [field for field in schema if (field.metadata or {}).get(SOURCE) == b"output"]
+
+
+def _is_shown(field: pa.Field) -> bool:
+    """Whether a row's excerpt has the column: what the model said, what was kept, and why it died."""
+    return (field.metadata or {}).get(SOURCE) is not None or field.name in ("error", "completion")
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(types.is_integer(type_) or types.is_floating(type_))
+
+
+def _excerpts(names: Sequence[str], values: Sequence[str | None]) -> dict[str, str]:
+    cut = ((name, value) for name, value in zip(names, values, strict=True) if value)
+    return {name: value if len(value) <= EXCERPT_CHARS else f"{value[: EXCERPT_CHARS - 1]}…" for name, value in cut}
+
+
+def _known(names: str, values: Sequence[float | None]) -> dict[str, float]:
+    return {name: value for name, value in zip(names.split(), values, strict=True) if value is not None}
+
+
+def _singles(low: float, high: float) -> tuple[float, ...]:
+    return tuple(float(value) for value in range(int(low), int(high) + 1))
+
+
+def _edges(low: float, high: float) -> tuple[float, ...]:
+    """Return round borders of some twenty classes from low to high."""
+    from matplotlib.ticker import MaxNLocator
+
+    if low == high:
+        return (low - 0.5, low + 0.5)
+    return tuple(float(edge) for edge in MaxNLocator(CLASSES).tick_values(low, high))

@@ -1,0 +1,168 @@
+"""Read the answer out of a completion, as the field does it, and say None where there is none to read.
+
+What is never done: guess. An answer that names two different options without saying which it means is unparsed, not
+wrong. A value is normalised only as far as its kind allows: numbers to their shortest decimal form, options to their
+label, texts to what stands between the punctuation around them.
+
+The markers come from the suites as they were published: `#### 18` ends a worked GSM8K answer (Cobbe et al. 2021,
+arXiv:2110.14168), `\\boxed{18}` one of MATH (Hendrycks et al. 2021, arXiv:2103.03874), "the answer is 18" a chain of
+thought (Wei et al. 2022, arXiv:2201.11903). docs/bench.md compares the numbers with those of lm-evaluation-harness.
+
+Invariant: every function is total and depends on its arguments alone; `None` means that nothing could be extracted.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+MAX_ANSWER_CHARS = 500
+
+_THOUGHT = "</think>"
+# digits in groups, the last of three; LaTeX writes 1,234 as 1{,}234
+_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_SIGN = r"[-\u2212\u2013]"  # hyphen, minus, en dash
+_CURRENCY = r"(?:\\?\$|£|€|¥|₹)"
+# a hyphen behind a letter, a digit or a bracket is a dash or a subtraction and no sign
+_NUMBER = re.compile(
+    rf"(?:(?<![\w)\]}}])(?P<sign>{_SIGN}))?(?:{_CURRENCY}\s?(?P<minus>{_SIGN})?)?(?P<digits>{_DIGITS})"
+)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ANSWER_IS = re.compile(r"\b(?:answer|option|choice)\b[\s*_]*(?:is|are|:|=)(?:\s*(?:is|:|=))*", re.IGNORECASE)
+# "the answer is" may have a few words before its number; "Answer:" may also begin a whole worked solution
+_STATED = re.compile(
+    r"\banswer\b[\s*_]*(?:(?:is|are|=)[^\d\n]{0,40}?|:[\s*_$\\({\[]*?)"
+    rf"(?={_SIGN}?(?:{_CURRENCY}|\\)*{_SIGN}?\.?\d)",
+    re.IGNORECASE,
+)
+_WRAPPING = " \t\r\n*_`\"'\u201c\u201d\u2018\u2019()[]{}<>.,:;!?\\$"
+_LETTER = re.compile(
+    r"[\s*_`\"'(\[<{\\$]*(?:(?:option|choice)\b[\s*_`\"'(\[<]*)?([A-Za-z])"
+    r"(?:[*_`\"']*[)\].:,>](?!\W*(?:or|and|/|&)\W)|\W*$)",
+    re.IGNORECASE,
+)
+
+
+def answer_part(completion: str, stops: Sequence[str] = ()) -> str:
+    """Return the completion without what a model thought aloud before it, up to the first stop text.
+
+    Hosts stop by themselves; this is for those that do not know a stop text, and for texts that begin with one.
+    """
+    text = completion.rpartition(_THOUGHT)[2]
+    ends = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def number(text: str) -> str | None:
+    """Return the number that a text ends on, in shortest decimal form: "-1234.5" for "-$1,234.50".
+
+    The first of these that is there: behind the first `####`, in the last `\\boxed{}`, first behind the last "answer
+    is", else the last number of all. Thousands' commas, currency, units and a full stop are no part of it.
+    """
+    _, marked, behind = text.partition("####")
+    if marked and (found := _result(behind)):
+        return _plain(found)
+    if (boxes := _BOXED.findall(text)) and (found := _last(_NUMBER, boxes[-1])):
+        return _plain(found)
+    if (stated := _last(_STATED, text)) and (found := _result(text[stated.end() :])):
+        return _plain(found)
+    return _plain(found) if (found := _last(_NUMBER, text)) else None
+
+
+def choice(text: str, options: Mapping[str, str]) -> str | None:
+    """Return the label of the option that a text names; `options` maps labels to the options' texts.
+
+    In this order: behind the last "answer is"; in the last box; at its very beginning, a label with nothing or only
+    punctuation behind it, or an option's text; the one label in brackets, or the one option's text, that occurs at all.
+    Of labels that are words, such as yes and no, the one that the last line with any of them names.
+    """
+    for found in reversed(list(_ANSWER_IS.finditer(text))):
+        if (label := _named(text[found.end() :], options)) is not None:
+            return label
+    if (boxes := _BOXED.findall(text)) and (label := _named(boxes[-1], options)) is not None:
+        return label
+    if (label := _named(text, options)) is not None:
+        return label
+    if all(len(label) == 1 for label in options):
+        return _only(_bracketed(text, options)) or _only(_mentioned(text, options))
+    named = (labels for line in reversed(text.splitlines()) if (labels := _mentioned(line, options)))
+    return _only(next(named, set()))
+
+
+def phrase(text: str) -> str | None:
+    """Return a short answer in words: behind the last "answer is", else the first line that says anything."""
+    found = _last(_ANSWER_IS, text)
+    rest = text[found.end() :] if found else text
+    line = next((line for line in rest.splitlines() if line.strip(_WRAPPING)), "")
+    return line.strip(_WRAPPING)[:MAX_ANSWER_CHARS] or None
+
+
+def pattern(text: str, expression: re.Pattern[str]) -> str | None:
+    """Return what the expression's last match holds: its first group that matched, or all of it without a group."""
+    found = _last(expression, text)
+    if found is None:
+        return None
+    value = next((group for group in found.groups() if group is not None), found.group())
+    return value.strip()[:MAX_ANSWER_CHARS] or None
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two answers in words are the same but for case, punctuation around them and the width of gaps."""
+    return _folded(one) == _folded(other)
+
+
+def _plain(found: re.Match[str]) -> str:
+    digits = Decimal(found["digits"].replace("{,}", "").replace(",", ""))
+    text = format(digits.normalize(), "f")
+    negative = bool(found["sign"] or found["minus"]) and digits != 0
+    return f"-{text}" if negative else text
+
+
+def _last(expression: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(reversed(list(expression.finditer(text)))), None)
+
+
+def _result(text: str) -> re.Match[str] | None:
+    """Return the number that a line states: behind its last equals sign if one is there, else its first."""
+    line = text.lstrip().partition("\n")[0]
+    return _NUMBER.search(line.rpartition("=")[2]) or _NUMBER.search(line)
+
+
+def _named(text: str, options: Mapping[str, str]) -> str | None:
+    """Return the option that a text begins with: its label, alone or with punctuation, or its own words."""
+    line = text.lstrip().partition("\n")[0]
+    labels = {label.casefold(): label for label in options}
+    letter = _LETTER.match(line)
+    if letter and letter[1].casefold() in labels:
+        return labels[letter[1].casefold()]
+    folded = _folded(line)
+    for label, words in options.items():
+        if folded and folded in (_folded(label), _folded(words)):
+            return label
+    # a word as label may have a reason behind it: "No, because …"
+    word = re.match(r"\W*(\w\w+)", line)
+    return labels.get(word[1].casefold()) if word else None
+
+
+def _bracketed(text: str, options: Mapping[str, str]) -> set[str]:
+    labels = {label.casefold(): label for label in options}
+    return {labels[found.casefold()] for found in re.findall(r"\((\w+)\)", text) if found.casefold() in labels}
+
+
+def _mentioned(text: str, options: Mapping[str, str]) -> set[str]:
+    """Return the labels of the options whose texts occur as whole words, but inside no longer option's text."""
+    folded = _folded(text)
+    found: set[str] = set()
+    for label, words in sorted(options.items(), key=lambda item: -len(item[1])):
+        sought = rf"(?<!\w){re.escape(_folded(words))}(?!\w)"
+        if _folded(words) and re.search(sought, folded):
+            found.add(label)
+            folded = re.sub(sought, "\n", folded)
+    return found
+
+
+def _only(labels: set[str]) -> str | None:
+    return next(iter(labels)) if len(labels) == 1 else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.strip(_WRAPPING).casefold().split())

@@ -1,0 +1,355 @@
+"""Play a schedule with the real dispatcher on the virtual clock, and check everything that must hold.
+
+A job that is interrupted or crashes is gone on with by the same command, as a user would, until it is finished. After
+each life the folder is looked at: what is committed stays, and no committed row is ever asked again.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
+
+import anyio
+from invariants import check_invariants
+from simulation.schedule import LONGEST_CHARS, OTHER_DIGEST, Happening, Schedule
+from simulation.world import World, expected_score
+from virtual import inline
+
+from scorer import failpoints, publish
+from scorer.core.result import Done
+from scorer.dispatch import ledger, loop
+from scorer.dispatch.loop import Ending
+from scorer.errors import DiskFull, StoreError
+
+MOST_LIVES = 6
+PART_AGE_S = 4.0
+TIMES_TOO_LONG = 20.0
+ALWAYS_S = 1200.0
+SUSPENDED_S = 3600.0
+MIB = 1 << 20
+PERMANENT = ("context_overflow", "bad_request")
+"""One host's word is enough: the prompt does not fit, or the server says that the request itself is wrong."""
+
+
+class Crashed(StoreError):
+    """The end of a simulated process: nothing is written after it."""
+
+
+class TooLong(AssertionError):
+    """A job that does not end although one host is well."""
+
+
+class Store:
+    """How blocking calls are run, with the troubles of a disk; counts which ones really came about."""
+
+    def __init__(self, happenings: list[Happening], rng: random.Random, found: Counter[str]) -> None:
+        self._happenings = {happening.kind: happening for happening in happenings}
+        self._rng = rng
+        self._found = found
+        self._committed: list[Done] = []
+
+    async def __call__(self, func: Callable[..., object], *args: object) -> object:
+        """Run a call, or fail as the disk would."""
+        name = getattr(func, "__name__", getattr(getattr(func, "func", None), "__name__", ""))
+        writes = name in ("commit", "publish")
+        if writes and self._is_on("slow_disk"):
+            self._found["slow disk"] += 1
+            await anyio.sleep(self._rng.uniform(0.1, 2.0))
+        if writes and self._is_on("disk_full"):
+            self._found["disk full"] += 1
+            raise DiskFull("no room left on the simulated disk")
+        if self._has_begun("crash_disk"):
+            raise Crashed("the disk fails")
+        if name == "commit":
+            args = (self._with_duplicates(args[0]), *args[1:])
+        return await inline(func, *args)
+
+    def _with_duplicates(self, batch: object) -> list[object]:
+        """Slip in other answers for rows that are done: the first one counts."""
+        entries = list(batch)  # type: ignore[call-overload]
+        new = [entry for entry in entries if isinstance(entry, Done)]
+        if self._is_on("duplicates"):
+            again = self._rng.sample(self._committed, min(3, len(self._committed))) + new[:1]
+            self._found["duplicate reply"] += len(again)
+            entries += [replace(entry, completion="a forged second answer") for entry in again]
+        self._committed += new
+        return entries
+
+    def _has_begun(self, kind: str) -> bool:
+        happening = self._happenings.get(kind)
+        return happening is not None and anyio.current_time() >= happening.at_s
+
+    def _is_on(self, kind: str) -> bool:
+        happening = self._happenings.get(kind)
+        return happening is not None and 0 <= anyio.current_time() - happening.at_s < happening.for_s
+
+
+class Play:
+    """One job from its first command to its end."""
+
+    def __init__(self, schedule: Schedule, folder: Path) -> None:
+        self._schedule = schedule
+        self._found: Counter[str] = Counter()
+        self.world = World(
+            folder,
+            schedule.hosts,
+            texts=schedule.texts,
+            seed=schedule.seed,
+            slots=schedule.slots,
+            min_deadline_s=schedule.deadline_s,
+        )
+        self._committed: dict[int, str | None] = {}
+        self._asked: set[int] = set()
+        self._row_of = {text: row for row, text in enumerate(schedule.texts)}
+
+    def to_the_end(self) -> Counter[str]:
+        """Go on until the job is finished, check it, and return how often what went wrong."""
+        happenings = self._schedule.happenings
+        with _small_sizes(self._schedule):
+            for _ in range(MOST_LIVES):
+                if self._live(happenings):
+                    break
+                happenings = []
+                self._found["resumed"] += 1
+            else:
+                raise AssertionError(f"not finished after {MOST_LIVES} lives")
+        self._check_end()
+        return self._count()
+
+    # -- one life ---------------------------------------------------------------------------------------------------
+
+    def _live(self, happenings: list[Happening]) -> bool:
+        """Run the command once; True if the job is finished."""
+        world = self.world
+        before = [len(host.asked) for host in world.hosts]
+        world.store = Store(happenings, random.Random(self._schedule.seed), self._found)
+        self._write_hosts(happenings)
+        place = next((h.place for h in happenings if h.kind == "crash_point"), "")
+        with _crash_at(place), _ignored_signal():
+            finished = self._run(happenings)
+        world.wall_ahead_s += world.virtual_s
+        world.free_bytes = 1 << 40
+        self._look(before)
+        return finished
+
+    def _run(self, happenings: list[Happening]) -> bool:
+        try:
+            ended = self.world.run(events=lambda _: self._disturb(happenings))
+        except Crashed as crash:
+            self._found[f"crash: {crash}"] += 1
+            return False
+        except DiskFull:
+            # who is told to stop does not wait for room
+            assert any(event.kind == "stopping" for event in self.world.view.events)
+            self._found["stopped while the disk was full"] += 1
+            return False
+        return ended.ending is Ending.FINISHED
+
+    def _write_hosts(self, happenings: list[Happening]) -> None:
+        hosts, keys = self.world.hosts, self.world.keys
+        keys.clear()
+        if any(happening.kind == "join" for happening in happenings):
+            keys[hosts[-1].name] = "enabled = false\n"
+        if not happenings:
+            # another model that is there from the start is refused: the user takes it out
+            keys.update((h.name, "enabled = false\n") for h in hosts if h.digest == OTHER_DIGEST)
+
+    async def _disturb(self, happenings: list[Happening]) -> None:
+        async with anyio.create_task_group() as group:
+            for happening in happenings:
+                if happening.kind in DISTURBANCES:
+                    group.start_soon(DISTURBANCES[happening.kind], self.world, happening)
+            await anyio.sleep(ALWAYS_S + TIMES_TOO_LONG * self._schedule.span_s)
+            raise TooLong(f"a job of about {self._schedule.span_s:.0f} s has not ended")
+
+    def _look(self, before: list[int]) -> None:
+        """What must hold after each life."""
+        asked = [a for host, begin in zip(self.world.hosts, before, strict=True) for a in host.asked[begin:]]
+        rows = {self._row_of[a.user] for a in asked}
+        again = rows & self._committed.keys()
+        assert not again, f"rows {sorted(again)} were committed and asked again"
+        self._check_repeats(rows)
+        now = _stored(self.world.job)
+        assert self._committed.items() <= now.items(), "a committed row is gone or has changed"
+        self._committed = now
+        self._answered = {self._row_of[a.user] for a in asked if a.ended in ("answered", "late")} - now.keys()
+        self._asked |= rows
+
+    def _check_repeats(self, rows: set[int]) -> None:
+        """A resume asks again what was in flight and at most one batch of what was answered."""
+        lost = rows & getattr(self, "_answered", set())
+        full = sum(h.kind in ("disk_full", "slow_disk") for h in self._schedule.happenings)
+        batch = ledger.MAX_ENTRIES if full else ledger.COMMIT_ENTRIES + sum(h.most_running for h in self.world.hosts)
+        assert len(lost) <= batch, f"{len(lost)} answered rows were asked again"
+        self._found["row asked again after a crash"] += len(lost)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def _check_end(self) -> None:
+        world, texts = self.world, self._schedule.texts
+        answers = {
+            row: {host.name: host.answers.get(text or "", []) for host in world.hosts} for row, text in enumerate(texts)
+        }
+        rows = check_invariants(world.job, expected=len(texts), answers=answers)
+        charged = _charges(world.job)
+        for row in rows:
+            text = texts[row["row"]]  # type: ignore[call-overload]
+            if row["status"] == "done":
+                assert row["score"] == expected_score(text or "")
+                assert row["model_digest"] != OTHER_DIGEST
+            else:
+                self._check_death(row, text, charged.get(row["row"], set()))  # type: ignore[arg-type]
+        assert world.copies.most <= 2, f"{world.copies.most} copies of a row ran at once"
+        if world.slots is not None:
+            assert all(host.most_running <= world.slots for host in world.hosts), "more in flight than allowed"
+        well = world.hosts[0]
+        assert not {a.ended for a in well.asked} - {"answered", "overflow", "cancelled"}
+
+    def _check_death(self, row: dict[str, object], text: str | None, hosts: set[str]) -> None:
+        kind = str(row["error"]).split(":")[0]
+        self._found[f"dead: {kind}"] += 1
+        if not (text or "").strip():
+            assert kind == "empty_prompt"
+            assert self._row_of[text] not in self._asked or not text
+        elif kind not in PERMANENT:
+            assert len(hosts) > 1, f"row {row['row']} died of {hosts} alone: {row['error']}"
+        elif kind == "context_overflow":
+            assert len(text or "") > LONGEST_CHARS
+
+    def _count(self) -> Counter[str]:
+        for host in self.world.hosts:
+            for asked in host.asked:
+                self._found[f"request: {asked.ended}"] += 1
+            self._found["host: slower for a while"] += bool(host.faults.slow)
+            self._found["host: down for a while"] += len([end for _, end in host.faults.down if end < 1e9])
+            self._found["host: gone for good"] += any(end == 1e9 for _, end in host.faults.down)
+            self._found["host: another model"] += host.digest == OTHER_DIGEST
+            self._found["host: model exchanged"] += host.exchange is not None
+        for event in self.world.view.events:
+            if event.kind in TOLD:
+                self._found[f"told: {event.kind}"] += 1
+        return self._found
+
+
+TOLD = ("clock_jump", "disk_full", "disk_ok", "host_down", "host_left_out", "host_removed", "host_added", "stopping")
+
+
+# -- what happens to the run itself ----------------------------------------------------------------------------------
+
+
+async def _suspend(world: World, happening: Happening) -> None:
+    """The wall clock is an hour ahead, and every connection is dead when the machine wakes up."""
+    await anyio.sleep(happening.at_s)
+    world.wall_ahead_s += SUSPENDED_S
+    now = anyio.current_time()
+    for host in world.hosts[1:]:
+        host.faults.down = (*host.faults.down, (now, now + 1.0))
+
+
+async def _little_space(world: World, happening: Happening) -> None:
+    await anyio.sleep(happening.at_s)
+    world.free_bytes = MIB
+    await anyio.sleep(happening.for_s)
+    world.free_bytes = 1 << 40
+
+
+async def _interrupt(_: World, happening: Happening) -> None:
+    await anyio.sleep(happening.at_s)
+    signal.raise_signal(signal.SIGTERM)
+    if happening.for_s > happening.at_s:
+        await anyio.sleep(1.0)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _join(world: World, happening: Happening) -> None:
+    await anyio.sleep(happening.at_s)
+    world.keys.clear()
+    world.hosts_file()
+
+
+async def _leave(world: World, happening: Happening) -> None:
+    """A host is taken out of the file, and comes back."""
+    await anyio.sleep(happening.at_s)
+    name = world.hosts[1].name
+    world.keys[name] = "enabled = false\n"
+    world.hosts_file()
+    await anyio.sleep(happening.for_s)
+    world.keys.pop(name, None)
+    world.hosts_file()
+
+
+DISTURBANCES = {
+    "suspend": _suspend,
+    "disk_full": _little_space,
+    "interrupt": _interrupt,
+    "join": _join,
+    "leave": _leave,
+}
+
+
+# -- seams ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _small_sizes(schedule: Schedule) -> Iterator[None]:
+    """Parts and the window as small as the schedule says, so that a short job has many of them."""
+    wanted = [
+        (publish, "PART_ROWS", schedule.part_rows),
+        (publish, "PART_AGE_S", PART_AGE_S),
+        (loop, "WINDOW", schedule.window),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
+    for module, name, value in wanted:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+@contextmanager
+def _crash_at(place: str) -> Iterator[None]:
+    """Let a failpoint end the simulated process instead of this one."""
+
+    def end(_: int) -> NoReturn:
+        raise Crashed(f"process ends at {place.partition(':')[0]}")
+
+    failpoints.arm(place)
+    failpoints.os = SimpleNamespace(_exit=end)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        failpoints.os = os
+        failpoints.arm("")
+
+
+@contextmanager
+def _ignored_signal() -> Iterator[None]:
+    """A signal that comes just after the run has ended must not end the campaign."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stored(job: Path) -> dict[int, str | None]:
+    with closing(sqlite3.connect(f"file:{job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
+        return dict(db.execute("SELECT row, completion FROM result UNION ALL SELECT row, completion FROM dead"))
+
+
+def _charges(job: Path) -> dict[int, set[str]]:
+    """The hosts whose failed tries are held against each row."""
+    held: dict[int, set[str]] = {}
+    with closing(sqlite3.connect(f"file:{job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
+        for row, host in db.execute("SELECT row, host FROM attempt WHERE blame IN ('row', 'unclear') OR downed"):
+            held.setdefault(row, set()).add(host)
+    return held

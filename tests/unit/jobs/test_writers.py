@@ -1,0 +1,108 @@
+"""Files of results: what each format makes of every type, and that it reads back."""
+
+import csv
+import gzip
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scorer.errors import UsageError
+from scorer.jobs.writers import Format, open_writer
+
+BATCH = pa.record_batch(
+    {
+        "row": pa.array([0, 1, 2]),
+        "text": pa.array(["=1+1", 'a "b",\nc', None]),
+        "number": pa.array([1.5, float("nan"), float("-inf")]),
+        "bytes": pa.array([b"\x00\xff", b"", None]),
+        "list": pa.array([[1, 2], [], None]),
+        "struct": pa.array([{"a": float("nan")}, {"a": 2.0}, None]),
+        "at": pa.array([datetime(2026, 11, 21, 7, 0, tzinfo=UTC)] * 3, pa.timestamp("us", "UTC")),
+        "took": pa.array([timedelta(seconds=1.5)] * 3),
+        "money": pa.array([Decimal("1.10")] * 3),
+        "yes": pa.array([True, False, None]),
+        "nothing": pa.nulls(3),
+    }
+)
+
+
+def written(path: Path, *, escape: bool = False) -> Path:
+    writer = open_writer(path, Format.of(path), BATCH.schema, escape_formulas=escape)
+    writer.write(BATCH.slice(0, 2))
+    writer.write(BATCH.slice(2))
+    writer.close()
+    return path
+
+
+def test_parquet_keeps_every_type(tmp_path: Path) -> None:
+    table = pq.read_table(written(tmp_path / "a.parquet"))
+    assert table.schema == BATCH.schema
+    assert repr(table.to_pylist()) == repr(BATCH.to_pylist())
+
+
+def test_json_lines_have_what_json_can_say(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in written(tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0] == {
+        "row": 0,
+        "text": "=1+1",
+        "number": 1.5,
+        "bytes": "AP8=",
+        "list": [1, 2],
+        "struct": {"a": None},
+        "at": "2026-11-21T07:00:00+00:00",
+        "took": 1.5,
+        "money": "1.10",
+        "yes": True,
+        "nothing": None,
+    }
+    assert [line["number"] for line in lines] == [1.5, None, None]
+    assert lines[1]["text"] == 'a "b",\nc'
+
+
+def test_csv_reads_back_and_escapes_formulas_only_on_request(tmp_path: Path) -> None:
+    plain, escaped = (
+        list(csv.DictReader(io.StringIO(written(tmp_path / f"{escape}.csv", escape=escape).read_text())))
+        for escape in (False, True)
+    )
+    assert plain[0]["text"] == "=1+1"
+    assert escaped[0]["text"] == "'=1+1"
+    assert plain[1]["text"] == escaped[1]["text"] == 'a "b",\nc'
+    assert escaped[2]["number"] == "-inf", "a number is no formula"
+    assert [line["list"] for line in plain] == ["[1, 2]", "[]", ""]
+    assert json.loads(plain[1]["struct"]) == {"a": 2.0}
+    assert [line["bytes"] for line in plain] == ["AP8=", "", ""]
+    assert {line["took"] for line in plain} == {"1.5"}
+
+
+@pytest.mark.parametrize("start", "=+-@\t\r")
+def test_every_start_that_a_spreadsheet_runs_is_escaped(tmp_path: Path, start: str) -> None:
+    path = tmp_path / "a.csv"
+    batch = pa.record_batch({"text": [f"{start}x", f"x{start}", f"'{start}"]})
+    writer = open_writer(path, Format.of(path), batch.schema, escape_formulas=True)
+    writer.write(batch)
+    writer.close()
+    with path.open(newline="") as file:
+        assert [line[0] for line in csv.reader(file)][1:] == [f"'{start}x", f"x{start}", f"'{start}"]
+
+
+def test_lines_are_compressed_as_the_name_says(tmp_path: Path) -> None:
+    plain = written(tmp_path / "a.jsonl").read_bytes()
+    assert gzip.decompress(written(tmp_path / "a.jsonl.gz").read_bytes()) == plain
+    with pa.input_stream(str(written(tmp_path / "a.jsonl.zst")), compression="zstd") as stream:
+        assert stream.read() == plain
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.parquet.gz", "a.gz", "a.xlsx"])
+def test_a_name_that_tells_no_format_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.parquet, \.jsonl or \.csv"):
+        Format.of(Path(name))
+
+
+def test_case_does_not_matter_in_a_name() -> None:
+    assert Format.of(Path("A.CSV.GZ")) == Format("csv", "gzip")

@@ -1,0 +1,47 @@
+"""Rows that a program gives: the same rows are the same file, and nothing half written stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scorer import inputs
+from scorer.errors import UsageError
+from scorer.jobs.written_rows import written_rows
+
+# lone surrogates are no text
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=20))
+def test_any_texts_come_back_in_their_order(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    path = written_rows(iter(texts), tmp_path_factory.mktemp("runs"))
+    dataset = inputs.open_dataset(str(path))
+    assert [text for _, batch in dataset.read(["text"]) for text in batch.column("text").to_pylist()] == texts
+
+
+def test_the_same_rows_are_the_same_file_and_others_another(tmp_path: Path) -> None:
+    rows = [{"text": "a", "n": 1}, {"text": "b", "n": 2.5}]
+    path = written_rows(rows, tmp_path)
+    assert written_rows(iter(rows), tmp_path) == path
+    assert len({path, written_rows(rows[::-1], tmp_path), written_rows(rows[:1], tmp_path)}) == 3
+    assert path.parent.parent == tmp_path
+    assert all(one.suffix == ".jsonl" for one in path.parent.iterdir())
+
+
+def test_a_source_that_fails_leaves_nothing_and_fails_as_it_is(tmp_path: Path) -> None:
+    def source() -> Iterator[str]:
+        yield "a"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        written_rows(source(), tmp_path)
+    assert list((tmp_path / ".rows").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UsageError, match="cannot write the rows"):
+        written_rows(["a"], tmp_path / "runs")

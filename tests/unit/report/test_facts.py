@@ -1,0 +1,158 @@
+"""Facts: the figures of a report are those of the results, for any kind of job."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_jobs import MadeJob, texts
+
+from scorer.core.task import TaskKey
+from scorer.jobs.gather import gather
+from scorer.jobs.sealed import sealed
+from scorer.report.facts import Facts, facts, score_field
+from scorer.report.offsets import offsets
+from scorer.results import results_schema
+
+HEAD = 'name = "t"\nsystem = "s"\nuser = "{{ text }}"\n'
+
+
+def template(**fields: str) -> str:
+    return HEAD + "".join(f"[output.{name}]\n{keys}\n" for name, keys in fields.items())
+
+
+NUMBER = 'type = "number"\nminimum = 0\nmaximum = 1'
+WORDS = 'type = "choice"\nvalues = ["good", "so-so", "it\'s bad"]'
+TEXT = 'type = "string"\nmax_length = 400'
+YES = 'type = "boolean"'
+
+
+@contextmanager
+def asked(job: Path, scratch: Path) -> Iterator[tuple[Facts, list[dict[str, object]]]]:
+    found = gather(job, scratch)
+    with closing(sealed(found.files, found.schema, scratch)) as database:
+        known = facts(found, database)
+        if known.score_field:
+            offsets(database, known.score_field)
+        tables = [pq.read_table(path) for path in found.files]
+        yield known, pa.concat_tables(tables).to_pylist() if tables else []
+
+
+def test_the_figures_are_those_of_the_results(tmp_path: Path) -> None:
+    table = texts(600, note=pa.array([f"note {i}" * 200 for i in range(600)]))
+    job = MadeJob(table=table, models=("a", "b"), keep=("note",), published=0.5, finished=False).write(tmp_path)
+    with asked(job, tmp_path) as (known, lines):
+        done = [line for line in lines if line["status"] == "done"]
+        scores = [line["score"] for line in done]
+        assert known.score_field == "score"
+        assert known.histogram is not None
+        assert known.histogram.of() == tuple(Counter(scores)[value] for value in range(1, 11))
+        for host in known.hosts:
+            own = [line for line in done if line["host"] == host.host]
+            assert known.histogram.of(host=host.host) == tuple(
+                Counter(line["score"] for line in own)[value] for value in range(1, 11)
+            )
+            assert host.rows == len(own)
+            assert host.prompt_tokens == sum(line["prompt_tokens"] for line in own)
+            assert host.busy_s == pytest.approx(sum(line["duration_s"] for line in own))
+            assert host.median_s == pytest.approx(statistics.median(line["duration_s"] for line in own), rel=0.1)
+        assert sum(host.rows for host in known.hosts) == len(done)
+        assert [model.model for model in known.models] == ["a", "b"]
+        for model in known.models:
+            own_scores = [line["score"] for line in done if line["model"] == model.model]
+            assert (model.rows, model.mean) == (len(own_scores), pytest.approx(statistics.mean(own_scores)))
+        assert known.throughput is not None
+        assert sum(map(sum, known.throughput.rows.values())) == len(done)
+        assert {shown.score for shown in known.lowest} == {1.0}
+        assert {shown.score for shown in known.highest} == {10.0}
+        assert len({shown.row for shown in known.highest}) == 8
+        by_key = {(line["row"], line["model"], line["sample"]): line for line in done}
+        for shown in (*known.lowest, *known.highest):
+            line = by_key[shown.row, shown.model, shown.sample]
+            assert (shown.host, shown.texts["completion"]) == (line["host"], line["completion"])
+            assert shown.texts["note"] == line["note"][:599] + "…"
+        (dead,) = known.dead
+        assert (dead.kind, dead.rows) == ("cut_output", len(lines) - len(done))
+        assert [shown.row for shown in dead.examples] == [49, 49, 99]
+        assert dead.examples[0].texts["error"] == "cut_output: the answer was cut at 96 tokens"
+
+
+def test_a_job_of_words_counts_words(tmp_path: Path) -> None:
+    words = ["good", "good", "so-so", "it's bad"]
+    made = MadeJob(
+        table=texts(400),
+        template=template(score=WORDS, safe=YES, why=TEXT),
+        says=lambda key, _: {"score": words[key.row % 4], "safe": key.row % 4 > 0, "why": f"because {key.row}"},
+    )
+    with asked(made.write(tmp_path), tmp_path) as (known, _):
+        assert known.score_field is None
+        assert known.histogram is not None
+        assert known.histogram.labels == ("good", "it's bad", "so-so")
+        assert known.histogram.of() == (200, 100, 100)
+        score, safe, why = known.fields
+        assert score.values == (("good", 200), ("it's bad", 100), ("so-so", 100))
+        assert safe.summary == {"true": 0.75}
+        assert (why.type, why.values) == ("text", ())
+        assert known.highest == ()
+
+
+def test_yes_or_no_is_a_score_too(tmp_path: Path) -> None:
+    made = MadeJob(table=texts(100), template=template(score=YES), says=lambda key, _: {"score": key.row % 4 == 0})
+    with asked(made.write(tmp_path), tmp_path) as (known, _):
+        assert known.histogram is not None
+        assert (known.histogram.labels, known.histogram.of()) == (("false", "true"), (75, 25))
+        assert known.models[0].mean == 0.25
+
+
+@pytest.mark.parametrize("values", [[0.25], [0.0, 1.0], [0.1, 0.2, 0.7], [i / 1000 for i in range(1000)]])
+def test_fractions_fall_into_classes_that_hold_all_of_them(tmp_path: Path, values: list[float]) -> None:
+    def says(key: TaskKey, _: object) -> dict[str, object]:
+        return {"score": values[key.row % len(values)]}
+
+    made = MadeJob(table=texts(300), template=template(score=NUMBER), says=says)
+    with asked(made.write(tmp_path), tmp_path) as (known, lines):
+        histogram = known.histogram
+        assert histogram is not None
+        assert sum(histogram.of()) == 300
+        scores = [line["score"] for line in lines]
+        assert histogram.edges[0] <= min(scores)
+        assert histogram.edges[-1] >= max(scores)
+        for low, high, count in zip(histogram.edges, histogram.edges[1:], histogram.of(), strict=False):
+            # a border may fall on either side
+            inside = sum(low - 1e-6 <= line["score"] <= high + 1e-6 for line in lines)
+            strictly = sum(low + 1e-6 < line["score"] < high - 1e-6 for line in lines)
+            assert strictly <= count <= inside
+
+
+def test_a_job_in_which_nothing_has_ended_has_no_figures(tmp_path: Path) -> None:
+    job = MadeJob(table=texts(3), says=lambda _key, _rng: None, finished=False).write(tmp_path)
+    with asked(job, tmp_path) as (known, lines):
+        assert lines == []
+        assert (known.histogram, known.hosts, known.throughput, known.highest, known.dead) == (None, (), None, (), ())
+
+
+def test_a_field_may_have_any_name(tmp_path: Path) -> None:
+    made = MadeJob(
+        table=texts(30).append_column('od"d; --', pa.array(["x"] * 30)),
+        keep=('od"d; --',),
+        template=template(score=NUMBER),
+        says=lambda *_: {"score": 0.5},
+    )
+    with asked(made.write(tmp_path), tmp_path) as (known, _):
+        assert known.highest[0].texts['od"d; --'] == "x"
+
+
+def test_which_field_is_the_score() -> None:
+    from scorer.core.score import Field
+
+    def chosen(**types: str) -> str | None:
+        return score_field(results_schema([Field(name, type_) for name, type_ in types.items()], {}))  # type: ignore[arg-type]
+
+    assert chosen(reason="string", score="integer", other="number") == "score"
+    assert chosen(score="choice", depth="number") == "depth"
+    assert chosen(score="string", safe="boolean") is None
+    assert chosen(safe="boolean", score="boolean") == "score"

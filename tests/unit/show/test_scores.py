@@ -1,0 +1,92 @@
+import itertools
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scorer.show.scores import MOST_HOSTS, MOST_VALUES, classes, counted, mean, scores_text
+
+
+def drawn(scores: dict[float, int]) -> list[str]:
+    return scores_text({"p40": Counter(scores)}, sum(scores.values())).splitlines()
+
+
+def test_whole_numbers_have_a_bar_each_and_those_that_never_came_an_empty_one() -> None:
+    lines = drawn({7: 200, 3: 100, 4: 1})
+    assert lines[0] == "scores: mean 5.66, half of them from 3 to 7"
+    assert [line.split()[0] for line in lines[1:]] == ["3", "4", "5", "6", "7"]
+    assert [line.count("█") for line in lines[1:]] == [20, 1, 0, 0, 40]
+    assert lines[3].split() == ["5", "0", "0.0%"]
+
+
+def test_scores_of_a_wide_range_are_put_into_some_ten_round_classes() -> None:
+    lines = drawn({i / 1000: 1 for i in range(1000)})
+    assert [line.split()[0] for line in lines[1:]] == [
+        "0",
+        "0.1",
+        "0.2",
+        "0.3",
+        "0.4",
+        "0.5",
+        "0.6",
+        "0.7",
+        "0.8",
+        "0.9",
+    ]
+    assert lines[1].split()[:3] == ["0", "to", "0.1"]
+    assert {line.split()[-2] for line in lines[1:]} == {"100"}
+
+
+def test_a_single_score_is_one_bar() -> None:
+    assert len(drawn({0.37: 5})) == 2
+    assert "0.37" in drawn({0.37: 5})[1]
+    assert len(drawn({-1e300: 5})) == 2
+
+
+def test_scores_that_are_no_numbers_are_said_to_be_so_and_a_new_job_says_nothing() -> None:
+    assert scores_text({}, 10) == "scores: not numbers, so nothing to draw"
+    assert scores_text({}, 0) == ""
+    assert scores_text({"a": Counter({math.inf: 1})}, 1).endswith("nothing to draw")
+
+
+def test_a_host_that_judges_apart_shows() -> None:
+    text = scores_text({"p40": Counter({3.0: 90, 4.0: 10}), "mac": Counter({9.0: 5})}, 105)
+    lines = text.splitlines()[-3:]
+    assert lines[0] == "  by host, from 3 to 9:"
+    assert lines[1] == "    mac        █  mean 9.00 of 5"
+    assert lines[2].startswith("    p40  █▁")
+    assert lines[2].endswith("mean 3.10 of 100")
+
+
+def test_of_many_hosts_those_that_judge_apart_are_shown() -> None:
+    hosts = {f"h{i:02}": Counter({5.0: 10}) for i in range(60)} | {"odd": Counter({1.0: 10})}
+    lines = scores_text(hosts, 610).splitlines()
+    assert [line for line in lines if line.startswith("    odd ")]
+    assert len([line for line in lines if " of 10" in line]) == MOST_HOSTS
+    assert lines[-1] == "    and 41 more, nearer to the mean of all"
+
+
+SCORES = st.floats(-1e12, 1e12, allow_nan=False) | st.integers(-100, 100).map(float)
+
+
+@given(st.dictionaries(SCORES, st.integers(1, 1000), min_size=1, max_size=60))
+def test_every_score_is_in_exactly_one_class(scores: dict[float, int]) -> None:
+    parts = classes(list(scores))
+    counts = counted(parts, scores)
+    assert sum(counts) == sum(scores.values())
+    assert len(counts) == len(parts) <= MOST_VALUES
+    assert all(before.low < after.low for before, after in itertools.pairwise(parts))
+
+
+@given(st.lists(SCORES, min_size=1, max_size=60))
+def test_the_classes_hold_the_lowest_and_the_highest_score(scores: list[float]) -> None:
+    parts = classes(scores)
+    slack = 1e-6 * max(map(abs, [*scores, 1.0]))
+    assert parts[0].low <= min(scores) + slack
+    assert parts[-1].high >= max(scores) - slack
+
+
+def test_the_mean_counts_every_row() -> None:
+    assert mean({1.0: 3, 5.0: 1}) == pytest.approx(2.0)
