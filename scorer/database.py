@@ -10,7 +10,7 @@ SQLite's errors become `StoreError`, `DiskFull` or `Damaged` here and nowhere el
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -88,8 +88,11 @@ class Database:
         return cls(path, "ro")
 
     def close(self) -> None:
-        """Let go of the file. The last connection to write puts the log into the database on its way out."""
-        with storing(self.path):
+        """Let go of the file. The last connection to write puts the log into the database on its way out.
+
+        Not so after an error of the disk: it would sync once more what failed to sync. The log stays for the next run.
+        """
+        with storing(self.path), self._log_kept():
             self._connection.close()
             self._engine.dispose()
 
@@ -109,15 +112,9 @@ class Database:
         """
         if self._failure is not None:
             raise StoreError(self._failure)
-        try:
-            with storing(self.path), self._connection.begin():
-                self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-                yield self._connection
-        except DiskFull:
-            raise
-        except StoreError as error:
-            self._failure = str(error)
-            raise
+        with self._changing(), self._connection.begin():
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield self._connection
 
     def tidy_log(self) -> None:
         """Truncate the write-ahead log if it is large, which happens only when some reader is always about.
@@ -128,9 +125,33 @@ class Database:
         size_bytes = self._log.stat().st_size
         if size_bytes < self._large_bytes:
             return
-        with storing(self.path), self._connection.begin():
+        with self._changing(), self._connection.begin():
             busy = self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
         self._large_bytes = size_bytes + LOG_KEPT_BYTES if busy else LOG_LARGE_BYTES
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Remember the error after which nothing may be written any more."""
+        try:
+            with storing(self.path):
+                yield
+        except DiskFull:
+            raise
+        except StoreError as error:
+            self._failure = str(error)
+            raise
+
+    @contextmanager
+    def _log_kept(self) -> Iterator[None]:
+        """After an error, be not the last connection that closes: the last one would move the log's content."""
+        if self._failure is None:
+            yield
+            return
+        with closing(sqlite3.connect(self._uri(self.path, "ro"), uri=True)) as another:
+            # if it cannot even be read, closing cannot move anything either
+            with suppress(sqlite3.Error):
+                another.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            yield
 
     def _prepare_to_write(self) -> None:
         with storing(self.path), self._connection.begin():

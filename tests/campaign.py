@@ -1,4 +1,4 @@
-"""The fault campaign by hand: as many schedules and kills as wanted, on as many processors, with the figures at the end.
+"""The fault campaign by hand: as many schedules and kills as wanted, with the figures at the end.
 
     python tests/campaign.py nightly                          what runs each night: 100,000 schedules, 3,000 kills
     python tests/campaign.py schedules --count 10000          simulated jobs, from seed 0 on
@@ -7,8 +7,8 @@
     python tests/campaign.py kills --count 200                `kill -9` of real runs
     python tests/campaign.py stops --count 20                 SIGSTOP, a while, SIGCONT, of real runs
 
-The exit code is 1 if a promise was broken. What needs no chance (crash points, errors of the disk, power cuts) is all in
-the tests of every push.
+The exit code is 1 if a promise was broken. What needs no chance (crash points, disk errors, power cuts) is in the
+tests of every push, all of it.
 """
 
 import argparse

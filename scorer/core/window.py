@@ -18,7 +18,7 @@ from scorer.core.task import Task, TaskKey
 
 CAPACITY = 1024
 AGEING = 0.1
-RECENT = 32
+RECENT = 256
 OLD = 50.0
 
 

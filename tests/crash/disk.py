@@ -6,7 +6,6 @@ made anew from the log whenever the last process has gone.
 """
 
 import builtins
-import errno
 import fcntl
 import io
 import os
@@ -21,8 +20,8 @@ from unittest.mock import patch
 
 from sqlite_seam import watched_sqlite
 
-UNIMPORTANT = ("job.lock", "job.owner.json", "scorer.log")
-"""Who runs the job, and its diary: nothing that a resume needs."""
+UNIMPORTANT = ("job.lock", "job.owner.json", "scorer.log", "progress.json", "progress.json.new")
+"""Who runs the job, its diary and its display: nothing that a resume needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,10 @@ class Op:
 
 @dataclass(slots=True)
 class Failure:
-    """The `turn`-th operation of these kinds fails with this error number; `happened` tells at what, `at` behind how many others."""
+    """The `turn`-th operation of these kinds fails with this error number.
+
+    `happened` tells which one that was, `at` how many operations came before it.
+    """
 
     kinds: frozenset[str]
     turn: int
@@ -143,65 +145,67 @@ class _Raw(io.FileIO):
 
 def _exchanged(disk: Disk) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     """The functions to exchange, with what takes their place."""
-    real_open, real_os_open, real_sync = io.open, os.open, os.fsync
+    files = _Files(disk)
+    yield io, "open", files.open
+    yield builtins, "open", files.open
+    yield os, "open", files.os_open
+    yield os, "fsync", files.sync
+    yield os, "mkdir", files.mkdir
+    for name in ("replace", "rename"):
+        yield os, name, files.told(getattr(os, name), disk.rename)
+    for name in ("unlink", "remove"):
+        yield os, name, files.told(getattr(os, name), disk.unlink)
 
-    def covered(path: object) -> Path | None:
-        full = Path(os.path.abspath(path)) if isinstance(path, str | os.PathLike) else None
-        return full if full is not None and disk.covers(full) else None
 
-    def opened(file: Any, mode: str = "r", *args: Any, **keys: Any) -> Any:  # noqa: ANN401 (as `open` is)
-        path = covered(file)
+class _Files:
+    """Python's functions, each of which tells first. They take what the real ones take."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._real_open, self._real_os_open = io.open, os.open
+        self._real_sync, self._real_mkdir = os.fsync, os.mkdir
+
+    def open(self, file: Any, mode: str = "r", *args: Any, **keys: Any) -> Any:  # noqa: ANN401
+        path = self._covered(file)
         if path is None or not set(mode) & set("wa+x"):
-            return real_open(file, mode, *args, **keys)
-        binary = io.BufferedWriter(_Raw(disk, path, mode.replace("b", "").replace("t", "")))
+            return self._real_open(file, mode, *args, **keys)
+        binary = io.BufferedWriter(_Raw(self._disk, path, mode.replace("b", "").replace("t", "")))
         return binary if "b" in mode else io.TextIOWrapper(binary, encoding=keys.get("encoding"))
 
-    def os_opened(file: Any, flags: int, *args: Any, **keys: Any) -> int:  # noqa: ANN401 (as `os.open` is)
-        path = covered(file)
+    def os_open(self, file: Any, flags: int, *args: Any, **keys: Any) -> int:  # noqa: ANN401
+        path = self._covered(file)
         if path is not None and flags & os.O_CREAT and not path.exists():
-            disk.create(path)
-        return real_os_open(file, flags, *args, **keys)
+            self._disk.create(path)
+        return self._real_os_open(file, flags, *args, **keys)
 
-    def synced(descriptor: int) -> None:
+    def sync(self, descriptor: int) -> None:
         path = _path_of(descriptor)
-        if path.is_dir() and (path == disk.root or disk.root in path.parents):
-            disk.sync_folder(path)
-        elif disk.covers(path):
-            disk.sync(path)
-        real_sync(descriptor)
+        if path == self._disk.root or (path.is_dir() and self._disk.covers(path)):
+            self._disk.sync_folder(path)
+        elif self._disk.covers(path):
+            self._disk.sync(path)
+        self._real_sync(descriptor)
 
-    def told(real: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:
-        def function(path: object, *args: Any, **keys: Any) -> Any:  # noqa: ANN401 (as the real one)
-            if found := covered(path):
+    def mkdir(self, path: Any, *args: Any, **keys: Any) -> None:  # noqa: ANN401
+        found = self._covered(path)
+        if found is not None and not found.exists() and found.parent.exists():
+            self._disk.mkdir(found)
+        self._real_mkdir(path, *args, **keys)
+
+    def told(self, real: Callable[..., Any], tell: Callable[..., None]) -> Callable[..., Any]:
+        def function(path: object, *args: Any, **keys: Any) -> Any:  # noqa: ANN401
+            if found := self._covered(path):
                 tell(found, *(Path(os.path.abspath(arg)) for arg in args if isinstance(arg, str | os.PathLike)))
             return real(path, *args, **keys)
 
         return function
 
-    def made(real: Callable[..., Any]) -> Callable[..., Any]:
-        def function(path: object, *args: Any, **keys: Any) -> Any:  # noqa: ANN401 (as `os.mkdir` is)
-            found = covered(path)
-            if found is not None and not found.exists() and found.parent.exists():
-                disk.mkdir(found)
-            return real(path, *args, **keys)
-
-        return function
-
-    yield io, "open", opened
-    yield builtins, "open", opened
-    yield os, "open", os_opened
-    yield os, "fsync", synced
-    yield os, "mkdir", made(os.mkdir)
-    for name in ("replace", "rename"):
-        yield os, name, told(getattr(os, name), disk.rename)
-    for name in ("unlink", "remove"):
-        yield os, name, told(getattr(os, name), disk.unlink)
+    def _covered(self, path: object) -> Path | None:
+        full = Path(os.path.abspath(path)) if isinstance(path, str | os.PathLike) else None
+        return full if full is not None and self._disk.covers(full) else None
 
 
 def _path_of(descriptor: int) -> Path:
     if sys.platform == "darwin":
         return Path(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).split(b"\0")[0].decode())
     return Path(f"/proc/self/fd/{descriptor}").readlink()
-
-
-FULL, FAILED = errno.ENOSPC, errno.EIO

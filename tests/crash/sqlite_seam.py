@@ -5,6 +5,7 @@ in the very library that Python's `sqlite3` uses, so that the code under test ne
 ever. What SQLite does by itself inside a call is told as well: the folder is synced with a new log's first sync.
 """
 
+import _sqlite3
 import ctypes
 import errno
 import sqlite3
@@ -13,8 +14,6 @@ from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any, Protocol
-
-import _sqlite3
 
 OK = 0
 OPEN_CREATE = 0x4

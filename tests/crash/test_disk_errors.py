@@ -20,7 +20,8 @@ from disk import Disk, Failure
 from invariants import check_invariants
 from sqlite_seam import library
 
-from scorer.errors import DiskFull, ScorerError, StoreError
+from scorer.errors import ScorerError, StoreError
+from scorer.jobs.folder import DATABASE
 
 pytestmark = pytest.mark.skipif(library() is None, reason="this Python's SQLite does not show its file layer")
 
@@ -30,6 +31,7 @@ KINDS = {
     "rename": frozenset({"rename"}),
     "names": frozenset({"create", "mkdir", "unlink", "truncate"}),
 }
+WENT_ON = "went on by itself"
 NUMBERS = {"full": errno.ENOSPC, "failed": errno.EIO}
 
 
@@ -49,9 +51,10 @@ def test_whichever_operation_fails_the_job_can_be_finished_with_each_row_once(
     assert turn > 5
     assert ended.pop("clean") == 1
     if number == "failed":
-        assert not ended["went on by itself"]
+        assert not ended[WENT_ON]
     else:
-        assert kinds in ("rename", "names") or ended["went on by itself"] > turn / 3
+        # a full disk cannot be told from a broken one when a sync fails, and nobody waits while a job is made
+        assert kinds == "sync" or ended[WENT_ON] > ended["StoreError"]
 
 
 def _one_failure(folder: Path, failure: Failure) -> str:
@@ -60,17 +63,18 @@ def _one_failure(folder: Path, failure: Failure) -> str:
     world = small_world.make(folder)
     disk = Disk(folder / "runs", failure)
     said = io.StringIO()
-    ended = "went on by itself"
+    ended = WENT_ON
     with small_world.small_parts(), small_world.promising(disk), redirect_stderr(said):
         with disk.watched():
             for step in small_world.steps(world):
                 try:
                     step()
                 except ScorerError as error:
-                    assert failure.happened is not None, error
                     ended = type(error).__name__
                     break
-        _check_nothing_asked_again(disk, failure)
+        assert failure.happened is not None or ended == WENT_ON
+        if ended == "StoreError":
+            _check_nothing_asked_again(disk, failure)
         promised = {promise[0] for promise in _promises(disk)}
         asked = [len(host.asked) for host in world.hosts]
         world.run()
@@ -80,7 +84,9 @@ def _one_failure(folder: Path, failure: Failure) -> str:
     assert "Traceback" not in said.getvalue(), said.getvalue()
     if failure.happened is None:
         return "clean"
-    return ended
+    # when it closes, SQLite tells nobody that it could not clear its log away; the log stays, and with it all results
+    closing = failure.happened.path.name.startswith(DATABASE) and ended == WENT_ON
+    return "closing" if closing else ended
 
 
 def _promises(disk: Disk) -> Iterator[tuple[int, str]]:
@@ -94,6 +100,9 @@ def _check_nothing_asked_again(disk: Disk, failure: Failure) -> None:
     happened = failure.happened
     if happened is None or happened.kind != "sync" or failure.number != errno.EIO:
         return
+    if happened.path.name == DATABASE:
+        # SQLite's own: making the file, when nothing was promised yet, and the last copy of the log, which stays
+        return
     later = disk.ops[failure.at :]
     assert not [op for op in later if op.kind == "sync" and op.path == happened.path], happened
 
@@ -101,9 +110,5 @@ def _check_nothing_asked_again(disk: Disk, failure: Failure) -> None:
 def test_errors_say_which_file_and_what_can_be_done(tmp_path: Path) -> None:
     world = small_world.make(tmp_path)
     disk = Disk(tmp_path / "runs", Failure(KINDS["sync"], 20, errno.EIO))
-    with small_world.small_parts(), disk.watched(), pytest.raises(StoreError, match="the disk failed|Input/output"):
-        for step in small_world.steps(world):
-            step()
-    assert disk.failure is not None
-    assert disk.failure.happened is not None
-    assert not isinstance(disk.failure.happened, DiskFull)
+    with small_world.small_parts(), disk.watched(), pytest.raises(StoreError, match=r"queue\.sqlite: the disk failed"):
+        world.run()

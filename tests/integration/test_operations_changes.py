@@ -15,7 +15,7 @@ from invariants import check_invariants
 from running import JUDGE, TEMPLATE, Desk, finished, texts, wait_for
 from simulation.world import SimHost, World
 
-ROWS = texts(3000)
+ROWS = texts(1500)
 SLOW = Spec(overhead_s=0.05, prefix_cache=False)
 
 
@@ -46,7 +46,7 @@ def test_a_dataset_that_is_deleted_during_a_run_loses_no_row(desk: Desk, kind: s
             wait_for(process, double, lambda double: len(double.generations) >= 20)
             (desk.folder / name).rename(desk.folder / "away")
             (desk.folder / "away").rename(desk.folder.parent / f"{desk.folder.name}-{name}")
-            double.set_speed(100)
+            double.set_speed(400)
             _, err = process.communicate(timeout=120)
         if process.returncode:
             assert process.returncode in (2, 4), err
