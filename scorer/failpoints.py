@@ -25,6 +25,8 @@ FailpointName = Literal[
     "dead-begun",
     "dead-published",
     "manifest-begun",
+    "manifest-synced",
+    "manifest-replaced",
     "manifest-published",
     "retry-begun",
     "retry-removed",

@@ -123,7 +123,9 @@ def write_manifest(job_dir: Path, unfinished_dir: Path, parts: Sequence[ResultFi
             file.write(manifest(parts, dead))
             file.flush()
             _sync(file.fileno())
+        failpoint("manifest-synced")
         os.replace(unfinished, path)
+        failpoint("manifest-replaced")
         sync_folder(job_dir)
 
 

@@ -1,6 +1,6 @@
 """A small job from beginning to end, for tests that end its process at a chosen place and start it again.
 
-Rows whose number is a multiple of five die at their first two tries, each time until a retry; all others are done.
+Rows whose number is a multiple of five die at their first three tries, each time until a retry; all others are done.
 Run in a fresh process: it arms a failpoint.
 """
 
@@ -17,7 +17,7 @@ from scorer.results import results_schema
 ROWS = 12
 BATCH = 3
 PART = 4
-DEATHS = 2
+DEATHS = 3
 SCHEMA = results_schema([Field("score", "integer", minimum=0, maximum=10), Field("reason", "string")], {})
 
 

@@ -8,8 +8,10 @@ Invariant: no token or other secret is ever in it.
 
 import base64
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,21 +188,27 @@ def write_spec(folder: Path, spec: JobSpec) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
 
+@cache
+def _validator() -> TypeAdapter[JobSpec]:
+    """Made once: a listing of jobs reads many specs, and making it takes longer than reading one."""
+    return TypeAdapter(JobSpec)
+
+
 def read_spec(folder: Path) -> JobSpec:
     """Read job.toml; UsageError if this is no job or the file was damaged."""
     path = folder / FILE
     try:
-        raw = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
         if unknown := raw.keys() - {known.name for known in fields(JobSpec)}:
             # to leave it out would make another job of it
             raise UsageError(
                 f"{path} was written by a newer scorer: this one does not know {min(unknown)}\n"
                 "Upgrade scorer to go on with this job."
             )
-        spec = TypeAdapter(JobSpec).validate_python(raw)
+        spec = _validator().validate_python(raw)
     except FileNotFoundError:
         raise UsageError(f"no job in {folder}: {FILE} is missing") from None
-    except (tomlkit.exceptions.TOMLKitError, ValidationError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is damaged ({first}); it is written by scorer and not to be edited") from None
     source = spec.dataset.source

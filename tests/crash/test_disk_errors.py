@@ -85,7 +85,8 @@ def _one_failure(folder: Path, failure: Failure) -> str:
     if failure.happened is None:
         return "clean"
     # when it closes, SQLite tells nobody that it could not clear its log away; the log stays, and with it all results
-    closing = failure.happened.path.name.startswith(DATABASE) and ended == WENT_ON
+    of_database = failure.happened.path.name.startswith(DATABASE)
+    closing = of_database and ended == WENT_ON and failure.number == errno.EIO
     return "closing" if closing else ended
 
 

@@ -41,9 +41,11 @@ PLACES_OF_A_RUN = (
     "dead-begun",
     "dead-published",
     "manifest-begun",
+    "manifest-synced",
+    "manifest-replaced",
     "manifest-published",
 )
-AFTER_PUBLISHING = ("manifest-begun", "manifest-published")
+AFTER_PUBLISHING = ("manifest-begun", "manifest-synced", "manifest-replaced", "manifest-published")
 """All rows are published by then: `resume` without a name finds nothing that is unfinished."""
 PLACES_OF_A_RETRY = ("retry-begun", "retry-removed", "retry-written", "retry-done")
 

@@ -14,6 +14,7 @@ from simulation.world import Faults, SimHost, World
 
 from scorer.dispatch.loop import Ending
 from scorer.errors import DiskFull, NoHostsLeft, StoreError, UsageError
+from scorer.publish import Publisher
 from scorer.queue import Queue
 
 LONG = "word " * 1000
@@ -82,6 +83,41 @@ def test_a_disk_that_fills_up_at_the_very_end_of_a_job_is_waited_for_too(
     assert world.run().counts.done == 3
     assert len(world.hosts[0].asked) == 3
     check_invariants(world.job, expected=3)
+
+
+def test_a_disk_that_is_full_when_the_last_part_is_published_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Publisher.finish, []
+
+    def finish(publisher: Publisher) -> None:
+        calls.append(1)
+        if len(calls) <= 3:
+            raise DiskFull("no space left on the device")
+        real(publisher)
+
+    monkeypatch.setattr(Publisher, "finish", finish)
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
+    assert world.run().counts.done == 30
+    assert len(calls) == 4
+    assert kinds(world).count("disk_full") == 1
+    check_invariants(world.job, expected=30)
+
+
+def test_a_run_that_was_told_to_stop_does_not_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk(monkeypatch, times=1_000_000, begin=10)
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
+
+    async def interrupt(_: World) -> None:
+        await anyio.sleep(60)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(DiskFull):
+        world.run(events=interrupt)
+    assert world.virtual_s < 80
+    disk.left = 0
+    assert world.run().counts.done == 100
+    check_invariants(world.job, expected=100)
 
 
 def test_a_disk_that_stays_full_for_longer_than_the_patience_ends_the_run_resumably(
@@ -439,6 +475,19 @@ def test_slow_requests_are_given_up_after_a_few_seconds_and_at_once_on_the_secon
         assert world.run().counts.done == 10
         rows = check_invariants(world.job, expected=10)
         assert all(row["attempts"] == 1 for row in rows), "shutting down spends no attempt"
+
+
+def test_a_request_that_cannot_be_called_off_is_waited_for_at_rest(tmp_path: Path) -> None:
+    """Asking it again and again to end would keep a processor busy, and stop the virtual clock."""
+    world = World(tmp_path, [SimHost("a", 1.0, faults=Faults(late=1.0, late_s=200.0))], rows=10, slots=2)
+
+    async def interrupt(_: World) -> None:
+        await anyio.sleep(5)
+        signal.raise_signal(signal.SIGINT)
+
+    assert world.run(events=interrupt).ending is Ending.INTERRUPTED
+    assert 10 < world.virtual_s < 500
+    check_invariants(world.job)
 
 
 def test_a_closed_terminal_does_not_stop_a_run(tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
+from anyio.abc import TaskGroup
 from invariants import check_invariants
-from simulation.world import Faults, SimHost, World, expected_score
+from simulation.world import Asked, Faults, SimHost, Transport, World, expected_score
 
+from scorer.core.fleet import Fleet, Slot
+from scorer.core.window import Window
+from scorer.dispatch.loop import Dispatcher
 from scorer.errors import NoHostsLeft, UsageError
 
 
@@ -297,3 +302,50 @@ def test_the_last_row_of_a_stalled_host_gets_a_second_copy_and_the_loser_is_canc
     assert world.virtual_s < 300, "the run waited for the copy that had lost"
     won = [row for row in rows if world.texts and world.texts[row["row"]] == stalled.asked[-1].user]  # type: ignore[call-overload]
     assert [row["host"] for row in won] == ["steady"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_second_copy_that_has_lost_before_it_could_begin_is_cancelled_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The stalled host answers in the very moment in which its row is given to a host that rests as well.
+
+    That one's copy has not had its first turn then. A host that works goes on with a copy in a coroutine that has begun,
+    so it is kept from taking one.
+    """
+    real_pick, real_answer, real_fill = Fleet.pick, Transport._answer, Dispatcher._fill_all
+    stalled = SimHost("stalled", 1.0)
+    given: dict[str, anyio.Event] = {}
+    filling = False
+
+    async def answer(transport: Transport, request: httpx.Request, asked: Asked) -> httpx.Response:
+        if transport._host is not stalled:
+            return await real_answer(transport, request, asked)
+        given[asked.user] = anyio.Event()
+        await given[asked.user].wait()
+        return transport._said(asked, 1.0)
+
+    def fill(dispatcher: Dispatcher, group: TaskGroup) -> None:
+        nonlocal filling
+        filling = True
+        real_fill(dispatcher, group)
+        filling = False
+
+    def pick(fleet: Fleet, name: str, window: Window, now: float) -> Slot | None:
+        if not window and not filling:
+            return None
+        slot = real_pick(fleet, name, window, now)
+        if slot is not None and slot.task.user in given:
+            given[slot.task.user].set()
+        return slot
+
+    monkeypatch.setattr(Transport, "_answer", answer)
+    monkeypatch.setattr(Fleet, "pick", pick)
+    monkeypatch.setattr(Dispatcher, "_fill_all", fill)
+    world = World(tmp_path, [SimHost("steady", 1.0), stalled], rows=20, slots=1, min_deadline_s=2e3, seed=seed)
+    assert world.run().counts.done == 20
+    rows = finished(world)
+    assert [row["host"] for row in rows].count("stalled") == 1
+    copies = [a for a in world.hosts[0].asked if a.user in given]
+    assert {a.ended for a in copies} <= {"cancelled"}, "the copy that had lost was answered"
+    assert world.virtual_s < 60

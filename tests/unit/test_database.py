@@ -110,6 +110,29 @@ def test_a_broken_constraint_is_a_bug(path: Path) -> None:
     assert store_error(path, sqlite3.SQLITE_CONSTRAINT_UNIQUE, "UNIQUE") is None
 
 
+def test_after_an_error_the_log_is_left_as_it_is_and_the_next_run_reads_it(path: Path) -> None:
+    """Closing would sync once more what has failed to sync, and move it."""
+    broken = Database.open_to_write(path)
+    with broken.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x)")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with broken.read() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    with pytest.raises(StoreError), broken.write():
+        pass
+    other.close()
+    log = path.with_name(path.name + "-wal")
+    before = log.read_bytes()
+    broken.close()
+    assert log.read_bytes() == before
+    whole = Database.open_to_write(path)
+    with whole.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 0
+    whole.close()
+    assert not log.exists()
+
+
 def test_a_large_log_is_cut(db: Database, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = path.with_name(path.name + "-wal")
     with db.write() as connection:

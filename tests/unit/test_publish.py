@@ -341,7 +341,7 @@ class TestCrashes:
         process.join()
         return process.exitcode
 
-    @pytest.mark.parametrize("occurrence", [1, 2])
+    @pytest.mark.parametrize("occurrence", [1, 2, 3])
     @pytest.mark.parametrize("name", get_args(FailpointName))
     def test_a_crash_and_another_one_during_recovery(
         self, processes: ForkServerContext, job: Path, name: str, occurrence: int

@@ -6,6 +6,7 @@ import entries
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import DBAPIError
 
 from scorer.core.result import Counts, DeadKind, HostTotals, Part
 from scorer.core.task import Blame, TaskKey
@@ -195,6 +196,21 @@ class TestCommit:
         queue._database._connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 10_000}")
         queue._database._connection.commit()
         assert queue.commit(batch, NOW) == 10
+        assert queue.problems() == []
+
+    @pytest.mark.parametrize("table", ["attempt", "result", "dead", "task", "host_tally", "score_tally", "run"])
+    def test_a_commit_that_fails_half_way_leaves_nothing_of_itself(self, queue: Queue, path: Path, table: str) -> None:
+        sql(path, f"CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        sql(path, f"CREATE TRIGGER broken_too BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        batch = [entries.tried(0), entries.done(0), entries.tried(1), entries.died(1), entries.tried(2)]
+        with pytest.raises(DBAPIError, match="broken"):
+            queue.commit(batch, NOW)
+        assert queue.counts() == Counts(10, 0, 0)
+        for written in ("attempt", "result", "dead", "host_tally", "score_tally"):
+            assert sql(path, f"SELECT * FROM {written}") == []
+        for trigger in ("broken", "broken_too"):
+            sql(path, f"DROP TRIGGER {trigger}")
+        assert queue.commit(batch, NOW) == 5
         assert queue.problems() == []
 
     def test_what_was_committed_is_there_for_the_next_process(self, queue: Queue, path: Path) -> None:

@@ -18,8 +18,8 @@ from scorer.jobs.export import ExportOptions, export
 ROWS = 200
 TABLE = texts(
     ROWS,
-    score=pa.array([i * 2 for i in range(ROWS)]),
     score_input=pa.array(["taken"] * ROWS),
+    score=pa.array([i * 2 for i in range(ROWS)]),
     note=pa.array([f"note {i}" for i in range(ROWS)]),
 )
 
@@ -58,15 +58,15 @@ def test_each_result_stands_beside_its_own_input(
     assert table.num_rows == ROWS * 4
     rows = table["row"].to_pylist()
     assert table["text"].to_pylist() == [f"text number {row}" for row in rows]
-    # `score` is a result, `score_input` the input's own of that name, so its `score` goes one further
+    # `score` is a result and `score_input` a column of the input itself, so the input's `score` goes one further
     assert {"score", "score_input", "score_input_input", "note", "note_input"} <= set(table.column_names)
-    assert table["score_input"].to_pylist() == [row * 2 for row in rows]
-    assert set(table["score_input_input"].to_pylist()) == {"taken"}
+    assert set(table["score_input"].to_pylist()) == {"taken"}
+    assert table["score_input_input"].to_pylist() == [row * 2 for row in rows]
     assert table["note_input"].to_pylist() == table["note"].to_pylist()
 
 
 def test_a_condition_over_the_input_chooses_too(job: Path, tmp_path: Path) -> None:
-    where = "score_input % 10 = 0 AND status = 'done' AND score > 5"
+    where = "score_input_input % 10 = 0 AND status = 'done' AND score > 5"
     done = export(job, ExportOptions(to=tmp_path / "out.parquet", join=True, where=where))
     table = pq.read_table(done.file)
     assert 0 < done.rows < ROWS

@@ -82,3 +82,41 @@ def test_a_part_that_was_lost_is_made_again_from_the_database(tmp_path: Path) ->
     assert "part-00000" in finding.problem
     assert read_results(world.job) == rows
     assert verify(world.job) == []
+
+
+@pytest.mark.parametrize("damage", ["the header", "a page in the middle"])
+def test_a_damaged_database_is_a_finding_and_nothing_is_touched(tmp_path: Path, damage: str) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=300)
+    world.run()
+    database = world.job / "queue.sqlite"
+    content = bytearray(database.read_bytes())
+    begin = 0 if damage == "the header" else len(content) // 8192 * 4096
+    content[begin : begin + 4096] = b"x" * 4096
+    database.write_bytes(content)
+    (world.job / "results" / "part-00000.parquet").unlink()
+    findings = verify(world.job)
+    assert findings
+    assert not any(finding.repaired for finding in findings)
+    assert "damaged" in findings[0].problem or "no SQLite database" in findings[0].problem
+    assert "nothing was touched" in findings[0].explanation
+    assert not list((world.job / "results").glob("part-*"))
+
+
+def test_a_database_that_was_lost_is_a_finding_and_no_empty_one_takes_its_place(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
+    world.run()
+    (world.job / "queue.sqlite").unlink()
+    (finding,) = verify(world.job)
+    assert not finding.repaired
+    assert "queue.sqlite is missing, but there is part-00000.parquet" in finding.problem
+    assert not (world.job / "queue.sqlite").exists()
+
+
+def test_what_a_crash_left_of_the_job_file_is_removed(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
+    world.run()
+    (world.job / "job.toml.tmp").write_text("name = ")
+    (finding,) = verify(world.job)
+    assert finding.repaired
+    assert not (world.job / "job.toml.tmp").exists()
+    assert verify(world.job) == []
