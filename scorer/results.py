@@ -31,7 +31,7 @@ from scorer.failpoints import failpoint
 
 DEAD_FILE = "dead.parquet"
 MANIFEST_FILE = "manifest.json"
-GROUP_ROWS = 10_000
+GROUP_ROWS = 5_000
 GROUP_BYTES = 32 << 20
 
 _OUTPUT_TYPES: dict[FieldType, pa.DataType] = {

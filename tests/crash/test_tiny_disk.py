@@ -66,8 +66,7 @@ def test_a_run_waits_while_the_disk_is_full_and_goes_on_by_itself(desk: TinyDesk
 
     def listen(process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            said.append(json.loads(line))
+        said.extend(map(json.loads, process.stdout))
 
     def has_said(kind: str) -> bool:
         return any(kind in (event.get("event"), event.get("kind")) for event in said)

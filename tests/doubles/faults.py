@@ -224,7 +224,7 @@ async def _error_line(transfer: Transfer) -> None:
 
 
 async def _gzip(transfer: Transfer) -> None:
-    encoded = gzip.compress(transfer.payload, 1)
+    encoded = gzip.compress(transfer.payload, 1, mtime=0)
     transfer.exchange.send(200, encoded, transfer.content_type, {"Content-Encoding": "gzip"})
 
 
@@ -234,7 +234,7 @@ async def _bomb(transfer: Transfer) -> None:
 
 @cache
 def _bomb_bytes() -> bytes:
-    return gzip.compress(bytes(_BOMB_BYTES), 6)
+    return gzip.compress(bytes(_BOMB_BYTES), 6, mtime=0)
 
 
 async def _huge(transfer: Transfer) -> None:

@@ -89,7 +89,11 @@ def test_every_kind_of_dataset_is_scored_moved_and_gone_on_with(desk: Desk, doub
         ("d.csv", b'id,text\n1,"never closed\n', "d.csv:2: a value of the row that begins here never ends"),
         ("d.csv", b"id,text\n1,x,y\n", "d.csv:2: 3 values, but the header names 2 columns"),
         ("d.csv", "id,text\n1,x\n".encode("utf-16"), "the file is UTF-16, CSV must be UTF-8"),
-        ("d.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 99)[:-9], "d.jsonl.gz is damaged or not what its name says"),
+        (
+            "d.jsonl.gz",
+            gzip.compress(b'{"text": "x"}\n' * 99, mtime=0)[:-9],
+            "d.jsonl.gz is damaged or not what its name says",
+        ),
         ("d.jsonl", b'{"text": "x"}\n{"text": 1}\n', "d.jsonl:2: column `text` holds a number, but a string before"),
         ("d.parquet", b"PAR1", "d.parquet is damaged"),
         ("d.arrow", b"", "the file is empty"),

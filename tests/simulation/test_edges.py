@@ -1,4 +1,4 @@
-"""Whole runs in virtual time for what happens rarely: full disks, long absences, edits, interruptions."""
+"""Whole runs in virtual time for what happens rarely: long absences, edits, interruptions."""
 
 import contextlib
 import signal
@@ -13,8 +13,7 @@ from invariants import check_invariants
 from simulation.world import Faults, SimHost, World
 
 from scorer.dispatch.loop import Ending
-from scorer.errors import DiskFull, NoHostsLeft, StoreError, UsageError
-from scorer.publish import Publisher
+from scorer.errors import NoHostsLeft, UsageError
 from scorer.queue import Queue
 
 LONG = "word " * 1000
@@ -38,119 +37,6 @@ def marks(world: World) -> list[tuple[str, str]]:
     """Blame and kind of every failed try that the database holds against a row."""
     with contextlib.closing(sqlite3.connect(f"file:{world.job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
         return db.execute("SELECT blame, kind FROM attempt").fetchall()
-
-
-class FullDisk:
-    """Makes commits of the real queue fail as on a full disk, so often as told, beginning with the n-th."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, times: int, begin: int = 1, error: type[StoreError] = DiskFull
-    ) -> None:
-        self.left, self.begin, self.calls, self.refused = times, begin, 0, 0
-        real = Queue.commit
-
-        def commit(queue: Queue, batch: object, now: float) -> int:
-            self.calls += 1
-            if self.calls >= self.begin and self.left:
-                self.left -= 1
-                self.refused += 1
-                raise error("no space left on the device")
-            return real(queue, batch, now)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Queue, "commit", commit)
-
-
-# -- the disk --------------------------------------------------------------------------------------------------------
-
-
-def test_a_commit_that_finds_the_disk_full_is_tried_again_and_no_result_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = FullDisk(monkeypatch, times=4, begin=5)
-    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
-    assert world.run().counts.done == 100
-    assert disk.refused == 4
-    assert len(world.hosts[0].asked) == 100, "a result was thrown away"
-    assert kinds(world).count("disk_full") == kinds(world).count("disk_ok") == 1
-    check_invariants(world.job, expected=100)
-
-
-def test_a_disk_that_fills_up_at_the_very_end_of_a_job_is_waited_for_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    FullDisk(monkeypatch, times=3)
-    world = World(tmp_path, [SimHost("a", 0.01)], rows=3)
-    assert world.run().counts.done == 3
-    assert len(world.hosts[0].asked) == 3
-    check_invariants(world.job, expected=3)
-
-
-def test_a_disk_that_is_full_when_the_last_part_is_published_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, calls = Publisher.finish, []
-
-    def finish(publisher: Publisher) -> None:
-        calls.append(1)
-        if len(calls) <= 3:
-            raise DiskFull("no space left on the device")
-        real(publisher)
-
-    monkeypatch.setattr(Publisher, "finish", finish)
-    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
-    assert world.run().counts.done == 30
-    assert len(calls) == 4
-    assert kinds(world).count("disk_full") == 1
-    check_invariants(world.job, expected=30)
-
-
-def test_a_run_that_was_told_to_stop_does_not_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = FullDisk(monkeypatch, times=1_000_000, begin=10)
-    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
-
-    async def interrupt(_: World) -> None:
-        await anyio.sleep(60)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(DiskFull):
-        world.run(events=interrupt)
-    assert world.virtual_s < 80
-    disk.left = 0
-    assert world.run().counts.done == 100
-    check_invariants(world.job, expected=100)
-
-
-def test_a_disk_that_stays_full_for_longer_than_the_patience_ends_the_run_resumably(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = FullDisk(monkeypatch, times=1_000_000, begin=10)
-    world = World(tmp_path, [SimHost("a", 1.0)], rows=100, patience_s=300.0)
-    with pytest.raises(StoreError, match="longer than the patience"):
-        world.run()
-    assert 300 < world.virtual_s < 400
-    disk.left = 0
-    assert world.run().counts.done == 100
-    check_invariants(world.job, expected=100)
-
-
-def test_after_an_error_of_the_disk_nothing_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = FullDisk(monkeypatch, times=1_000_000, begin=10, error=StoreError)
-    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
-    with pytest.raises(StoreError, match="no space"):
-        world.run()
-    assert disk.refused == 1
-    disk.left = 0
-    assert world.run().counts.done == 100
-    check_invariants(world.job, expected=100)
-
-
-def test_little_space_for_longer_than_the_patience_ends_the_run_resumably(tmp_path: Path) -> None:
-    world = World(tmp_path, [SimHost("a", 1.0)], rows=100, patience_s=100.0, free_bytes=1 << 20)
-    with pytest.raises(StoreError, match="GB free"):
-        world.run()
-    world.free_bytes = 1 << 40
-    assert world.run().counts.done == 100
-    check_invariants(world.job, expected=100)
 
 
 # -- rows that no host present can take ------------------------------------------------------------------------------

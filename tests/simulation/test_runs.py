@@ -310,7 +310,7 @@ def test_a_second_copy_that_has_lost_before_it_could_begin_is_cancelled_too(
 ) -> None:
     """The stalled host answers in the very moment in which its row is given to a host that rests as well.
 
-    That one's copy has not had its first turn then. A host that works goes on with a copy in a coroutine that has begun,
+    That copy has not had its first turn then. A host that works goes on with a copy in a coroutine that has begun,
     so it is kept from taking one.
     """
     real_pick, real_answer, real_fill = Fleet.pick, Transport._answer, Dispatcher._fill_all

@@ -572,6 +572,20 @@ def test_no_second_copy_is_made_while_rows_wait_or_are_still_to_be_read() -> Non
     assert fleet.pick("b", window, 60.0) is None
 
 
+def test_a_row_has_never_more_than_two_copies_however_long_they_take_and_whoever_is_idle() -> None:
+    names = "abcdefghijkl"
+    fleet = fleet_of(*(member(name, slots=4) for name in names))
+    for name in names:
+        warm_up(fleet, name)
+    window = window_of(task(0))
+    window.last = True
+    picked(fleet, "a", window, 0.0)
+    for now in (60.0, 90.0, 600.0, 3600.0):
+        for name in names:
+            fleet.pick(name, window, now)
+        assert fleet.in_flight() == 2
+
+
 def test_the_first_answer_wins_and_the_other_copy_is_to_be_cancelled() -> None:
     fleet, first, second = two_copies()
     settled = fleet.release(second, scored(), 61.0)

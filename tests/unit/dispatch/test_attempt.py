@@ -145,6 +145,7 @@ def test_an_answer_that_never_comes_ends_at_the_deadline() -> None:
     outcome, _ = outcome_of(OneAnswer(never))
     assert isinstance(outcome, Failed)
     assert outcome.attempt.kind is FaultKind.DEADLINE
+    assert (outcome.attempt.blame, outcome.attempt.downed) == (Blame.UNCLEAR, False), "the host answers: row or host"
     assert outcome.duration_s == pytest.approx(120.0)
 
 
