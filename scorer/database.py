@@ -36,7 +36,7 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; only one run may use a job",
     sqlite3.SQLITE_LOCKED: "another process is writing to it; only one run may use a job",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged; keep a copy, then try `scorer verify`",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; only a copy from before can help",
     sqlite3.SQLITE_NOTADB: "this is no SQLite database, or a damaged one",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; is the folder there, and may you write to it?",
     sqlite3.SQLITE_READONLY: "may not be written",

@@ -11,7 +11,7 @@ from doubles.ollama import OllamaDouble, Spec
 from running import JUDGE, TEMPLATE, Desk, finished, texts, wait_for
 from terminals import Terminal, terminal
 
-SLOW_S = 0.5
+SLOW_S = 1.5
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # rich's own: where the cursor is, what is erased, and how letters look
 ALLOWED = re.compile(r"\x1b\[(\?25[lh]|[0-9;]*[mABCDHKJ])")
