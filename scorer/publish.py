@@ -43,7 +43,10 @@ PART_AGE_SHARE = 0.02
 MIN_FREE_BYTES = 1 << 30
 UNFINISHED_DIR = ".unfinished"
 
-DAMAGE = "the database is the truth about a job: nothing can be rebuilt without it, and nothing was touched; parts stay readable"
+DAMAGE = (
+    "the database is the truth about a job: nothing can be rebuilt without it, and nothing was touched; "
+    "parts stay readable"
+)
 REBUILT = "the database has these rows: the file is written anew from it"
 FOREIGN = "its rows are read with the job's own, and nothing proves what they are: move it out of the results folder"
 
