@@ -1,6 +1,6 @@
 """A server that costs next to nothing: just enough of Ollama for the benchmarks, with a fixed time for each answer.
 
-Tools that know no Ollama find /v1/chat/completions. The test double knows Ollama far better, and so takes longer for a request than the dispatcher does. This one runs in a
+The test double knows Ollama far better, and so takes longer for a request than the dispatcher does. This one runs in a
 process of its own; a benchmark measures the process that asks. Never used by tests.
 """
 
@@ -9,9 +9,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_long
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import RawValue
 
 MODEL = "bench:1b"
 REASON = "The text is clear and mostly sound, but it stops in the middle and says little that is new to a reader."
@@ -19,14 +17,11 @@ CHARS_PER_TOKEN = 4
 
 
 @contextmanager
-def serving(servers: int, delay_s: float, asked: c_long | None = None) -> Iterator[list[str]]:
-    """Run so many servers in one child process, each answer taking `delay_s` seconds; yields their URLs.
-
-    `asked`, shared memory from `counter`, is added up to the number of rows they were asked about.
-    """
+def serving(servers: int, delay_s: float) -> Iterator[list[str]]:
+    """Run so many servers in one child process, each answer taking `delay_s` seconds; yields their URLs."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_process, args=(theirs, servers, delay_s, asked or counter()), daemon=True)
+    process = context.Process(target=_process, args=(theirs, servers, delay_s), daemon=True)
     process.start()
     try:
         yield [f"http://127.0.0.1:{port}" for port in ours.recv()]
@@ -35,19 +30,14 @@ def serving(servers: int, delay_s: float, asked: c_long | None = None) -> Iterat
         process.join()
 
 
-def counter() -> c_long:
-    """Make a number that this process and the servers' process share, zero at first."""
-    return RawValue(c_long, 0)
+def _process(parent: Connection, servers: int, delay_s: float) -> None:
+    asyncio.run(_serve(parent, servers, delay_s))
 
 
-def _process(parent: Connection, servers: int, delay_s: float, asked: c_long) -> None:
-    asyncio.run(_serve(parent, servers, delay_s, asked))
-
-
-async def _serve(parent: Connection, servers: int, delay_s: float, asked: c_long) -> None:
+async def _serve(parent: Connection, servers: int, delay_s: float) -> None:
     loop = asyncio.get_running_loop()
     started = [
-        await loop.create_server(lambda: _Exchange(delay_s, asked), "127.0.0.1", 0, backlog=1024) for _ in range(servers)
+        await loop.create_server(lambda: _Exchange(delay_s), "127.0.0.1", 0, backlog=1024) for _ in range(servers)
     ]
     parent.send([server.sockets[0].getsockname()[1] for server in started])
     await asyncio.Event().wait()
@@ -79,23 +69,6 @@ def _chat(score: int | None, prompt_tokens: int) -> bytes:
     )
 
 
-def _completion(score: int, prompt_tokens: int) -> bytes:
-    """Make the same answer in OpenAI's style."""
-    content = json.dumps({"score": score, "reason": REASON})
-    return _http(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1735689600,
-            "model": MODEL,
-            "choices": [
-                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}},
-            ],
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 30, "total_tokens": prompt_tokens},
-        }
-    )
-
-
 _QUESTIONS = {
     b"/api/version": _http({"version": "0.20.0"}),
     b"/api/tags": _http({"models": [{"name": MODEL, "model": MODEL, "digest": "ab" * 32}]}),
@@ -105,17 +78,13 @@ _SCORES = 10
 # one digit more or less would be another Content-Length, so the count of tokens always has five digits
 _COUNT = b"54321"
 _ANSWERS = [_chat(score + 1, int(_COUNT)) for score in range(_SCORES)]
-_COMPLETIONS = [_completion(score + 1, int(_COUNT)) for score in range(_SCORES)]
-# every prompt about a row has it, and what a tool asks on its own account has not
-_ROW = b"<text>"
 
 
 class _Exchange(asyncio.Protocol):
     """One connection: a request, its answer, the next request."""
 
-    def __init__(self, delay_s: float, asked: c_long) -> None:
+    def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
-        self._asked = asked
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._answered = 0
@@ -140,14 +109,12 @@ class _Exchange(asyncio.Protocol):
         elif b'"messages":[]' in body:
             self._transport.write(_chat(None, 0))
         else:
-            self._asked.value += _ROW in body
-            answers = _COMPLETIONS if head.startswith(b"post /v1/") else _ANSWERS
-            self._answer(answers, len(body) // CHARS_PER_TOKEN)
+            self._answer(len(body) // CHARS_PER_TOKEN)
 
-    def _answer(self, answers: list[bytes], prompt_tokens: int) -> None:
+    def _answer(self, prompt_tokens: int) -> None:
         self._answered += 1
         # leading zeros are no JSON, so the number is padded with white space
-        answer = answers[self._answered % _SCORES].replace(_COUNT, b"%5d" % prompt_tokens, 1)
+        answer = _ANSWERS[self._answered % _SCORES].replace(_COUNT, b"%5d" % prompt_tokens, 1)
         if self._delay_s:
             self._loop.call_later(self._delay_s, self._transport.write, answer)
         else:
