@@ -22,6 +22,17 @@ from invariants import check_invariants
 MODEL = "llama3.2:3b"
 OTHER_DIGEST = "ab" * 32
 RUN_TIMEOUT_S = 120.0
+# what rich heeds before it asks the terminal itself: whoever runs the tests may have set it
+OF_THE_TERMINAL = {
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "COLORTERM",
+    "TERM",
+}
 
 TEMPLATE = """
 name = "judge"
@@ -103,7 +114,11 @@ class Desk:
 
     def environment(self) -> dict[str, str]:
         """The environment of a `scorer` command."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "PYTEST_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("COV_", "PYTEST_")) and key not in OF_THE_TERMINAL
+        }
         state = {"HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / ".state")}
         return {**kept, **state, "PYTHONWARNINGS": "error::ResourceWarning"}
 

@@ -31,7 +31,8 @@ def somebody_always_reading(path: Path) -> Iterator[threading.Semaphore]:
         database = Database.open_to_read(path)
         while not over.is_set():
             with database.read() as db:
-                db.exec_driver_sql("SELECT count(*) FROM task").one()
+                # little to read: on a loaded machine it must not take the seconds after which a commit gives up waiting
+                db.exec_driver_sql("SELECT row FROM task LIMIT 1").all()
                 over.wait(0.02)  # a slow reader
             looks.release()
         database.close()
@@ -59,7 +60,7 @@ def test_the_log_stays_small_over_a_month_in_which_somebody_always_reads(tmp_pat
             batch = [entries.done(row, completion=TEXT) for row in range(first, min(first + BATCH, count))]
             queue.commit(batch, NOW)
             largest = max(largest, log.stat().st_size)
-            looks.acquire(timeout=10)
+            assert looks.acquire(timeout=60), "nobody reads any more"
     assert queue.counts().done == count
     assert path.stat().st_size > MONTH_BYTES / 2, "the log was never put into the database"
     assert 4 * MIB < largest < MOST_BYTES

@@ -112,6 +112,16 @@ async def test_a_connection_that_breaks_after_sending_is_dropped_and_sent_once(
     assert served.connections == 1
 
 
+async def test_a_reply_that_breaks_off_in_its_head_is_told_without_it(serve: Serve, client: MakeClient) -> None:
+    async def breaks_off(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nX-You-Sent: hush-hush\r\n")
+
+    fault = await fault_of(client((await serve(breaks_off)).url))
+    assert fault.kind is FaultKind.DROPPED
+    assert fault.message == "connection lost: the reply broke off in its head"
+
+
 async def not_http(peer: Peer) -> None:
     await peer.request()
     await peer.say(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")

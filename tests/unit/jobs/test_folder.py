@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.errors import UsageError
+from scorer.errors import StoreError, UsageError
 from scorer.jobs.folder import (
+    LOCK,
     MAX_NAME,
     OWNER,
     check_name,
@@ -108,6 +109,17 @@ def test_a_lock_is_held_once_and_told_of(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="in use by another process"), locked(folder):
             pass
     assert not is_locked(folder)
+
+
+@pytest.mark.parametrize("name", [OWNER, LOCK])
+def test_a_job_that_cannot_be_locked_is_named_and_not_left_locked(tmp_path: Path, name: str) -> None:
+    folder = job(tmp_path, "a")
+    (folder / name).mkdir()
+    with pytest.raises(StoreError, match=f"cannot write .*{name}"), locked(folder):
+        pass
+    (folder / name).rmdir()
+    with locked(folder):
+        pass
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
