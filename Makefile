@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a package registry; everything else is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types layers pytest format pins clean
+.PHONY: help demo test check lint types layers pytest covered format pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,9 +37,12 @@ demo: $(VENV)/project.stamp
 	@echo
 	@echo "These scores mean nothing: the demo's model is far too small to judge code. Yours go into hosts.toml."
 
+DECIDES := 'scorer/core/*,scorer/queue/*,scorer/results.py,scorer/hosts/*_errors.py,scorer/hosts/classify.py,$\
+  scorer/hosts/foreign.py,scorer/hosts/http.py,scorer/hosts/ollama.py,scorer/hosts/openai.py,scorer/hosts/petals.py'
+
 # --- What must hold -------------------------------------------------------------------------------------------------
 
-test: lint types layers pytest
+test: lint types layers covered
 check: test
 
 lint: $(VENV)/dev.stamp
@@ -54,6 +57,10 @@ layers: $(VENV)/dev.stamp
 
 pytest: $(VENV)/dev.stamp
 	$(BIN)/pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# What decides about rows and keeps them is tested branch by branch.
+covered: pytest
+	$(BIN)/coverage report --skip-covered --show-missing --fail-under=100 --include=$(DECIDES)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

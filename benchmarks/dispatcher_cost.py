@@ -4,6 +4,7 @@ The whole program, queue and Parquet included, beside a bare loop that does the 
 one machine, each in a process of its own, against servers in another process that cost next to nothing. A server that
 answers at once hides what many requests in flight cost, so the figures that count are against one that takes 100 ms.
 CPU is that of the asking process from its first request to its last part; imports and submitting are not in it.
+What the scheduler and the storage take of it is measured in runs of their own, since measuring costs time too.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import anyio
@@ -25,6 +26,7 @@ from server import MODEL, serving
 
 ROUNDS = 3
 CHARS = 1400
+CALIBRATION = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,20 @@ class Case:
 
 SLOW = [Case(who, 0.1, 3, 85) for who in ("reference", "scorer")]
 NULL = [Case(who, 0.0, 3, 85) for who in ("reference", "scorer")]
+METERED = Case("metered", 0.1, 3, 85)
 FEW = Case("scorer", 0.0, 1, 8, 0.5)
 MANY = Case("scorer", 0.0, 1, 256, 0.5)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one process said of itself. `shares` are parts of its CPU: the scheduler, and the queue with Parquet."""
+    """What one process said of itself; `scheduler_us`, `storage_us` (queue and Parquet) are CPU a row, if metered."""
 
     rows_per_s: float
     cpu_us: float
     peak_mb: float
-    scheduler: float | None = None
-    storage: float | None = None
+    scheduler_us: float = 0.0
+    storage_us: float = 0.0
 
 
 def main(rows: int) -> None:
@@ -67,7 +70,7 @@ def main(rows: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="dispatcher-cost-"))
     try:
         write_parquet(folder / "rows.parquet", rows, CHARS, row_group=10_000)
-        cases = [*SLOW, *NULL, FEW, MANY]
+        cases = [*SLOW, *NULL, FEW, MANY, METERED]
         found: dict[Case, list[Measured]] = {case: [] for case in cases}
         for _ in range(ROUNDS):
             for case in cases:
@@ -89,30 +92,23 @@ def _measure(case: Case, folder: Path, rows: int) -> Measured:
 
 
 def _median(measured: list[Measured]) -> Measured:
-    def middle(of: Callable[[Measured], float | None]) -> float | None:
-        values = [value for m in measured if (value := of(m)) is not None]
-        return statistics.median(values) if values else None
-
-    return Measured(
-        middle(lambda m: m.rows_per_s) or 0.0,
-        middle(lambda m: m.cpu_us) or 0.0,
-        middle(lambda m: m.peak_mb) or 0.0,
-        middle(lambda m: m.scheduler),
-        middle(lambda m: m.storage),
-    )
+    return Measured(*(statistics.median(values) for values in zip(*map(astuple, measured), strict=True)))
 
 
 def _print(found: dict[Case, Measured]) -> None:
-    print(f"| {'':46} | rows/s | CPU-µs a row | peak MB | scheduler | queue + Parquet |")
-    print("|---|---|---|---|---|---|")
+    print(f"| {'':46} | rows/s | CPU-µs a row | peak MB |")
+    print("|---|---|---|---|")
     for case, m in found.items():
-        shares = " | ".join("" if s is None else f"{s:.1%}" for s in (m.scheduler, m.storage))
-        print(f"| {case.label:46} | {m.rows_per_s:,.0f} | {m.cpu_us:.0f} | {m.peak_mb:.0f} | {shares} |")
+        if case is not METERED:
+            print(f"| {case.label:46} | {m.rows_per_s:,.0f} | {m.cpu_us:.0f} | {m.peak_mb:.0f} |")
     for name, (reference, scorer) in {"100 ms": SLOW, "at once": NULL}.items():
         one, other = found[reference], found[scorer]
         print(f"\nanswers {name}: {other.rows_per_s / one.rows_per_s:.2f} x the reference's rows/s, ", end="")
         print(f"{other.cpu_us / one.cpu_us:.2f} x its CPU a row", end="")
     print(f"\nCPU a row at 256 in flight: {found[MANY].cpu_us / found[FEW].cpu_us:.2f} x that at 8")
+    metered, all_us = found[METERED], found[SLOW[1]].cpu_us
+    for part, us in {"the scheduler": metered.scheduler_us, "queue + Parquet": metered.storage_us}.items():
+        print(f"{part}: {us:.0f} CPU-µs a row, {us / all_us:.1%} of all")
 
 
 # -- in the process that is measured -----------------------------------------------------------------------------------
@@ -128,10 +124,10 @@ class _Clock:
         self.cpu_s = time.process_time() - self._cpu_s
         self.wall_s = time.perf_counter() - self._wall_s
 
-    def report(self, rows: int, **shares: float) -> None:
+    def report(self, rows: int, **parts: float) -> None:
         """Print the figures for the parent."""
         figures = {"rows_per_s": rows / self.wall_s, "cpu_us": self.cpu_s / rows * 1e6, "peak_mb": peak_mb()}
-        print(json.dumps(figures | shares))
+        print(json.dumps(figures | parts))
 
 
 def _reference(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str]) -> None:
@@ -168,10 +164,15 @@ class _View:
 
 
 class _Meter:
-    """Adds up the CPU time that some methods take, each on whatever thread it runs."""
+    """Adds up the CPU time that some methods take, each on whatever thread it runs, less what measuring adds."""
 
     def __init__(self) -> None:
         self.cpu_s = 0.0
+        self._own_s = 0.0
+        empty = self._wrapped(lambda: None)
+        for _ in range(CALIBRATION):
+            empty()
+        self._own_s, self.cpu_s = self.cpu_s / CALIBRATION, 0.0
 
     def measure(self, owner: type, *names: str) -> None:
         """Wrap these methods of a class for the rest of the process."""
@@ -184,15 +185,14 @@ class _Meter:
             try:
                 return method(*args, **kwargs)
             finally:
-                self.cpu_s += time.thread_time() - before
+                self.cpu_s += time.thread_time() - before - self._own_s
 
         return metered
 
 
-def _scorer(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str]) -> None:
+def _meters() -> tuple[_Meter, _Meter]:
+    """Measure the scheduler and the storage from now on."""
     from scorer.core.fleet import Fleet
-    from scorer.jobs.run import run
-    from scorer.jobs.submit import RunOptions
     from scorer.publish import Publisher
     from scorer.queue import Queue
 
@@ -200,20 +200,33 @@ def _scorer(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str])
     scheduler.measure(Fleet, "pick", "release", "due", "free_hosts", "hopeless")
     storage.measure(Queue, "commit", "pending")
     storage.measure(Publisher, "due", "publish", "needed_bytes", "finish")
+    return scheduler, storage
+
+
+def _scorer(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str], *, metered: bool) -> None:
+    from scorer.jobs.run import run
+    from scorer.jobs.submit import RunOptions
+
+    meters = _meters() if metered else ()
     hosts = folder / "hosts.toml"
     tables = [f'[[hosts]]\nname = "host-{i}"\nurl = "{url}"\nslots = {slots}\n' for i, url in enumerate(urls)]
     hosts.write_text(f'[defaults]\nmodel = "{MODEL}"\n' + "\n".join(tables))
     view = _View()
     ended = run(RunOptions(dataset=str(dataset), hosts=hosts, limit=rows, runs_dir=folder / "runs"), view)
     assert ended.counts.done == rows, ended
-    cpu_s = view.clock.cpu_s
-    view.clock.report(rows, scheduler=scheduler.cpu_s / cpu_s, storage=storage.cpu_s / cpu_s)
+    view.clock.report(
+        rows,
+        **{name: meter.cpu_s / rows * 1e6 for name, meter in zip(("scheduler_us", "storage_us"), meters, strict=False)},
+    )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         who, dataset, folder, rows, slots, *urls = sys.argv[1:]
-        measure = _scorer if who == "scorer" else _reference
-        measure(Path(dataset), Path(folder), int(rows), int(slots), urls)
+        where, many, each = (Path(dataset), Path(folder)), int(rows), int(slots)
+        if who == "reference":
+            _reference(*where, many, each, urls)
+        else:
+            _scorer(*where, many, each, urls, metered=who == "metered")
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 30_000)

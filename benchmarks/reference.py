@@ -94,7 +94,8 @@ class Reference:
                     group.create_task(self._connection(session, url))
         if self._saving is not None:
             await self._saving
-        await asyncio.to_thread(self._save, self._finished)
+        if self._finished:
+            await asyncio.to_thread(self._save, self._finished)
         self._write_part()
 
     async def _connection(self, session: aiohttp.ClientSession, url: str) -> None:

@@ -7,6 +7,7 @@ and the row: no global functions, no randomness, no other files.
 
 Autoescape is off on purpose: prompts are not HTML, and `&lt;` where the row says `<` would change what is judged.
 Control tokens inside rows are broken where they are printed, after every filter, so that no filter brings one back.
+With `nonce = true` a text can put marks around the row that the row cannot hold (see core/nonce.py).
 
 Invariants: `load` and `loads` raise nothing but `UsageError`; `render` raises nothing but `RowFault`, and equal values
 give equal prompts in every process.
@@ -27,6 +28,7 @@ from pydantic.dataclasses import dataclass as table
 
 from scorer.config import read_text
 from scorer.core.checked import STRICT, check, nearest, parse_toml, quoted
+from scorer.core.nonce import nonce_of
 from scorer.core.output import RESERVED as RESERVED
 from scorer.core.output import fields_from
 from scorer.core.score import Field
@@ -36,6 +38,7 @@ from scorer.sandbox import COUNTS, RENDER_ERRORS, compile_text, constant, first_
 _IN_PACKAGE = Path(__file__).parent / "prompts"  # an installed wheel
 _IN_CHECKOUT = Path(__file__).parent.parent / "prompts"  # an editable install
 _THINK_LEVELS = ("low", "medium", "high", "max")
+_NONCE = "nonce"
 _NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")  # also part of the job's name, hence of a folder's
 
 
@@ -78,6 +81,7 @@ class _File:
     output: dict[str, Any]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     control_tokens: Literal["neutralise", "keep"] = "neutralise"
+    nonce: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ class Asking(Protocol):
 class Template:
     """A checked template, ready to render.
 
-    `variables` are the names that `user` takes from a row. `text` is the whole file, `source` where it came from.
+    `variables` are the names that `user` takes from a row; the nonce, if it has one, is not among them. `text` is the
+    whole file, `source` where it came from.
     `fingerprint` is a SHA-256 over all that affects prompts and answers: not the name, comments or layout.
     """
 
@@ -141,6 +146,7 @@ class Template:
     fields: tuple[Field, ...]
     options: Options
     control_tokens: str
+    nonce: bool
     variables: frozenset[str]
     text: str
     source: str
@@ -155,6 +161,8 @@ class Template:
         counts: list[int] = []
         try:
             context: dict[str, object] = {name: _text_of(values[name]) for name in self.variables if name in values}
+            if self.nonce:
+                context[_NONCE] = nonce_of(context)
             if self.control_tokens == "neutralise":
                 context[COUNTS] = counts
             user = self._compiled.render(context)
@@ -194,6 +202,10 @@ def loads(text: str, source: str) -> Template:
     file = check(_File, parse_toml(text, source), source)
     system = constant(file.system, f"{source}: system")
     compiled, variables = compile_text(file.user, f"{source}: user")
+    if file.nonce:
+        if _NONCE not in variables:
+            raise UsageError(f"{source}: nonce = true, but user does not say {{{{ nonce }}}} before and after the row")
+        variables -= {_NONCE}
     if not variables:
         raise UsageError(f"{source}: user takes nothing from the row; write a column's name as {{{{ text }}}}")
     fields = fields_from(file.output, source)
@@ -205,6 +217,7 @@ def loads(text: str, source: str) -> Template:
         fields=fields,
         options=options,
         control_tokens=file.control_tokens,
+        nonce=file.nonce,
         variables=variables,
         text=text,
         source=source,
@@ -234,13 +247,15 @@ def _load_shipped(path: Path) -> Template:
 
 
 def _fingerprint(system: str, file: _File, fields: tuple[Field, ...], options: Options) -> str:
-    content = {
+    content: dict[str, object] = {
         "system": system,
         "user": file.user,
         "control_tokens": file.control_tokens,
         "output": [dataclasses.asdict(field) for field in fields],
         "options": dataclasses.asdict(options),
     }
+    if file.nonce:  # only then: the fingerprints of before stay what they were
+        content["nonce"] = True
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -27,6 +27,7 @@ from scorer.errors import ScorerError
 
 if TYPE_CHECKING:
     from scorer.jobs.run import Ended, View
+    from scorer.live import JsonView, PlainView, TerminalView
 
 OnFinish = Annotated[
     str | None,
@@ -35,17 +36,17 @@ OnFinish = Annotated[
 ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on this machine uses, too.")]
 
 
-def _view(json_wanted: bool) -> "View":
+def _view(json_wanted: bool) -> "JsonView | PlainView | TerminalView":
     from rich.console import Console
 
-    from scorer.live import JsonView, PlainView, TerminalView
+    from scorer.live import JsonView, PlainView, TerminalView, apart
 
     if json_wanted:
-        return JsonView(sys.stdout)
+        return JsonView(apart(sys.stdout))
     console = Console(stderr=True, highlight=False)
-    if sys.stderr.isatty() and not console.is_dumb_terminal:
+    if console.file.isatty() and not console.is_dumb_terminal:
         return TerminalView(console)
-    return PlainView(sys.stderr)
+    return PlainView(apart(sys.stderr))
 
 
 @app.command()
@@ -113,10 +114,11 @@ def follow(go: "Callable[[View], Ended]", json_wanted: bool, on_finish: str | No
     """Run a job, say how it ended, let the user's own command know, and exit with the code that says so."""
     from scorer.jobs.on_finish import Noting
 
-    view = Noting(_view(json_wanted))
+    shown = _view(json_wanted)
+    view = Noting(shown)
     code = EXIT_BUG
     try:
-        code = _said(go(view), view, json_wanted)
+        code = _said(go(view), shown, json_wanted)
     except ScorerError as error:
         code = error.exit_code
         raise
@@ -126,10 +128,11 @@ def follow(go: "Callable[[View], Ended]", json_wanted: bool, on_finish: str | No
     finally:
         if on_finish and view.folder is not None and code != EXIT_USAGE:
             _run_on_finish(on_finish, view.folder, code, view)
+        shown.close()
     raise typer.Exit(code)
 
 
-def _said(ended: "Ended", view: "View", json_wanted: bool) -> int:
+def _said(ended: "Ended", shown: "JsonView | PlainView | TerminalView", json_wanted: bool) -> int:
     """Tell how a run ended; return the exit code."""
     from scorer.dispatch.events import Event
     from scorer.jobs.look import status as look
@@ -138,8 +141,8 @@ def _said(ended: "Ended", view: "View", json_wanted: bool) -> int:
     code = EXIT_INTERRUPTED if ended.ending == "interrupted" else EXIT_DEAD if ended.counts.dead else 0
     status = look(ended.folder)
     if json_wanted:
-        view.event(Event("summary", str(ended.ending), details={"exit_code": code, **status.as_json()}))
-    else:
+        shown.event(Event("summary", str(ended.ending), details={"exit_code": code, **status.as_json()}))
+    elif shown.close():
         say(summary(status, ending=str(ended.ending)))
     return code
 

@@ -9,8 +9,7 @@ Rules (pull, never push):
 * A free slot takes the waiting row that its host is best at, compared with all others (`price.py`); a host that has not
   replied yet takes the first one. A host that already failed a row takes it at four times its cost, and not at all
   while another usable host has not tried.
-* A row too long for a host's context goes to the host with the largest context of all configured ones: the server's
-  own count decides there, since an estimate from characters is only an estimate.
+* A row too long for a host's context goes to the host with the largest context of all (`contexts.py`).
 * A slot whose request failed is held for a while, so that failing fast never attracts work.
 * When these are the last rows, `endgame.py` says who takes one, and which get a second copy.
 
@@ -21,16 +20,19 @@ that left takes nothing.
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from scorer.core import endgame
+from scorer.core.contexts import Contexts
 from scorer.core.estimate import TokenRatio
 from scorer.core.health import Breaker, BreakerState
 from scorer.core.host import HostState, HostView, Member, Slot
 from scorer.core.last_rows import LastRows
 from scorer.core.limit import Limit, work
 from scorer.core.market import Market
+from scorer.core.short_list import ShortLists
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
 from scorer.core.window import Window
 from scorer.errors import FaultKind
@@ -44,14 +46,11 @@ LOCAL_BACKOFF_S = 5.0
 # what a model may need to come from a slow disk: a client that gives up before aborts the load
 LOAD_ALLOWANCE_S = 900.0
 ABOUT_AS_MUCH = 0.9
-# no tokeniser we know packs more characters of text than this into a token, on average over a whole prompt
-MAX_CHARS_PER_TOKEN = 16
 
 __all__ = ["Fleet", "HostView", "Member", "Settled", "Slot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of a row after a try: `done`, `dead`, or neither, and then `task` waits again.
 
     `aside`: nothing is to be done about the row, since another copy of it still runs or has already won. `losers` are
@@ -85,6 +84,8 @@ class Fleet:
         self._hosts: dict[str, HostState] = {}
         self._configured: dict[str, Member] = {}
         self._market = Market()
+        self._short_lists = ShortLists(self._hosts)
+        self._contexts = Contexts(self._configured, self._market.ratio)
         self._last_rows = LastRows(self._hosts, self._market)
         self._flights: dict[TaskKey, _Flight] = {}
         self._numbers = 0
@@ -92,7 +93,7 @@ class Fleet:
         self._replies = 0
         self._window = Window()
         self._away_at = float("-inf")
-        self._limits: dict[str, int] = {}
+        self._told: dict[str, tuple[int, bool, bool]] = {}
         self._slots = 0
         self._pausing: set[str] = set()
 
@@ -100,7 +101,8 @@ class Fleet:
 
     def configure(self, members: Iterable[Member]) -> None:
         """Say which hosts are configured, present or not: a row may have to wait for an absent one."""
-        self._configured = {member.name: member for member in members}
+        self._configured.clear()
+        self._configured.update((member.name, member) for member in members)
         self._tell_contexts()
 
     def attend(self, window: Window) -> None:
@@ -206,11 +208,11 @@ class Fleet:
         self._pausing.add(slot.host)
         self._tell_market(host)
         if flight is None:
-            return replace(settled, aside=True, dead=None)
+            return settled._replace(aside=True, dead=None)
         flight.task = settled.task
         if not flight.copies:
             return settled
-        return replace(settled, aside=True, dead=None)
+        return settled._replace(aside=True, dead=None)
 
     def abandon(self, slot: Slot) -> Task | None:
         """Free the slot of a request that we cancelled ourselves; nobody is blamed.
@@ -237,22 +239,16 @@ class Fleet:
 
     def hopeless(self, chars: int, num_predict: int) -> Dead | None:
         """Say whether no configured host's context could hold a prompt of so many characters, however it is counted."""
-        largest = max((m.num_ctx for m in self._configured.values()), default=None)
-        if largest is None or chars / MAX_CHARS_PER_TOKEN + num_predict <= largest:
-            return None
-        return Dead(
-            FaultKind.CONTEXT_OVERFLOW,
-            f"a prompt of {chars} characters cannot fit the largest context of the hosts, {largest} tokens",
-        )
+        return self._contexts.hopeless(chars, num_predict)
 
     def takers(self, task: Task) -> int:
         """Count the usable hosts whose model and context fit the row."""
-        return sum(host.usable and self._can_take(host.member, task) for host in self._hosts.values())
+        return sum(host.usable and self._contexts.can_take(host.member, task) for host in self._hosts.values())
 
     def can_go_on(self, window: Window) -> bool:
         """Whether a usable host could take one of the waiting rows, now or when a slot comes free."""
         usable = [host.member for host in self._hosts.values() if host.usable]
-        return any(self._can_take(member, task) for member in usable for task in window)
+        return any(self._contexts.can_take(member, task) for member in usable for task in window)
 
     def any_usable(self) -> bool:
         """Whether any host is usable."""
@@ -262,7 +258,7 @@ class Fleet:
         """Return the waiting rows that no host present and well can take: only absent ones could."""
         hosts = [host for host in self._hosts.values() if host.up and host.accepting]
         present = [host.member for host in hosts if host.breaker.state is not BreakerState.OPEN]
-        return [task.key for task in window if not any(self._can_take(member, task) for member in present)]
+        return [task.key for task in window if not any(self._contexts.can_take(member, task) for member in present)]
 
     def free_hosts(self, now: float) -> list[str]:
         """Return the hosts with a free slot."""
@@ -295,6 +291,8 @@ class Fleet:
         name = host.member.name
         if not self._priced or not self._market.knows(name):
             return self._first(host, window)
+        if not window.last and (kept := self._short_lists.next(name, window)):
+            return kept
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]
         if window.last:
@@ -308,6 +306,8 @@ class Fleet:
                 return None
             task = window.at(int(places[best]))
             if not task.history or best in dear:
+                scores[best] = np.inf
+                self._short_lists.keep(name, window, places, scores)
                 return task
             scores[best] *= self._cost(host, task)
             dear.add(best)
@@ -318,7 +318,7 @@ class Fleet:
         model = self._market.loaded(name) or self.settle_on(host.member)
         other = dear = None
         for task in window:
-            if self._can_take(host.member, task):
+            if self._contexts.can_take(host.member, task):
                 cost = self._cost(host, task)
                 if cost == 1.0 and task.key.model == model:
                     return task
@@ -330,7 +330,7 @@ class Fleet:
 
     def _cost(self, host: HostState, task: Task) -> float:
         """Return the factor by which a row's history makes it dear to a host; infinite while others are to try it."""
-        if task.history and not self._can_take(host.member, task):
+        if task.history and not self._contexts.can_take(host.member, task):
             return np.inf
         if not task.failed_on(host.member.name):
             return 1.0
@@ -345,7 +345,7 @@ class Fleet:
             flight = self._flights.get(key)
             if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == name:
                 continue
-            if self._can_take(host.member, flight.task) and self._cost(host, flight.task) == 1.0:
+            if self._contexts.can_take(host.member, flight.task) and self._cost(host, flight.task) == 1.0:
                 return self._start(host, flight.task, now, extra=True)
         return None
 
@@ -358,8 +358,9 @@ class Fleet:
     def _start(self, host: HostState, task: Task, now: float, *, extra: bool = False) -> Slot:
         self._numbers += 1
         name, model = host.member.name, task.key.model
-        expected_s = self._time_s(name, task) or host.pace.predicted_s(task.chars) or 0.0
-        predicted_s = max(expected_s, host.pace.predicted_s(task.chars) or 0.0)
+        usual_s = host.pace.predicted_s(task.chars) or 0.0
+        expected_s = self._time_s(name, task) or usual_s
+        predicted_s = max(expected_s, usual_s)
         deadline_s = max(host.member.min_deadline_s, DEADLINE_FACTOR * predicted_s)
         loads = len(host.member.models) > 1 and self._market.loaded(name) != model
         if loads:
@@ -414,60 +415,43 @@ class Fleet:
         if attempt.blame is Blame.ROW and attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
             self._suspect_garbage(host, now)
         task = replace(task, history=(*task.history, attempt))
-        return Settled(task, attempt=attempt, dead=self._verdict(task, host.member))
+        return Settled(task, attempt=attempt, dead=self._verdict(task, host))
 
     def _tell_market(self, host: HostState) -> None:
-        name = host.member.name
-        limit = host.limit.value if host.up else 0
-        self._slots += limit - self._limits.get(name, 0)
-        self._limits[name] = limit
-        self._market.set_slots(name, host.limit.value)
-        self._market.set_present(name, present=host.usable)
+        name, limit, usable = host.member.name, host.limit.value, host.usable
+        state = (limit, host.up, usable)
+        before = self._told.get(name)
+        if state == before:
+            # after nearly every reply
+            return
+        self._told[name] = state
+        self._slots += limit * host.up - (before[0] * before[1] if before else 0)
+        self._market.set_slots(name, limit)
+        if self._market.set_present(name, present=usable):
+            self._short_lists.forget()
 
     def _tell_contexts(self) -> None:
-        """Say which rows are too long for which host; for the largest context the server itself is to judge."""
-        for model in {model for member in self._configured.values() for model in member.models}:
-            largest = self._largest_context(model)
-            chars_per_token = self.ratio(model).chars_per_token
-            for name, member in self._configured.items():
-                if model not in member.models:
-                    chars = -1.0
-                else:
-                    chars = np.inf if member.num_ctx >= largest else member.num_ctx * chars_per_token
-                self._market.set_largest(name, model, chars)
-
-    def _can_take(self, member: Member, task: Task) -> bool:
-        if task.key.model not in member.models:
-            return False
-        if member.num_ctx >= self._largest_context(task.key.model):
-            # its word is final, even twice: a larger host that a row was waiting for may have gone for good
-            return True
-        too_small = max((self._overflowed_at(attempt) for attempt in task.history), default=0)
-        return member.num_ctx > too_small and self.ratio(task.key.model).tokens(task.chars) <= member.num_ctx
-
-    def _overflowed_at(self, attempt: Attempt) -> int:
-        if attempt.kind is not FaultKind.CONTEXT_OVERFLOW or attempt.host not in self._configured:
-            return 0
-        return self._configured[attempt.host].num_ctx
-
-    def _largest_context(self, model: str) -> int:
-        return max((m.num_ctx for m in self._configured.values() if model in m.models), default=0)
+        """Say which rows are too long for which host."""
+        for name, model, chars in self._contexts.longest():
+            self._market.set_largest(name, model, chars)
 
     def _untried_elsewhere(self, host: HostState, task: Task) -> bool:
         return any(
             other is not host
             and other.usable
             and not task.failed_on(other.member.name)
-            and self._can_take(other.member, task)
+            and self._contexts.can_take(other.member, task)
             for other in self._hosts.values()
         )
 
-    def _verdict(self, task: Task, member: Member) -> Dead | None:
+    def _verdict(self, task: Task, host: HostState) -> Dead | None:
         last = task.history[-1]
         larger = False
         if last.kind is FaultKind.CONTEXT_OVERFLOW:
-            larger = self._largest_context(task.key.model) > member.num_ctx
-        return verdict(task.history, self.takers(task), larger_context=larger)
+            larger = self._contexts.largest(task.key.model) > host.member.num_ctx
+        # a host that this very fault has put aside is not the only one: another that is left has not been asked
+        takers = self.takers(task) + (not host.usable)
+        return verdict(task.history, takers, larger_context=larger)
 
     def _absolve(self, slot: Slot, attempt: Attempt) -> Attempt:
         """Blame nobody for what ended badly because this machine or its network was away."""

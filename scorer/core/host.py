@@ -7,6 +7,7 @@ Invariant: `free` is never more than the limit less what is in flight and held.
 
 import random
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from scorer.core.estimate import Pace
 from scorer.core.health import Breaker, BreakerState, Validity
@@ -35,8 +36,7 @@ class Member:
     min_deadline_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One row in flight on one host. `deadline_s` is how long the request may take from its start.
 
     `expected_s` is what it was predicted to take, 0 while nothing is known. `extra`: a second copy of the row.

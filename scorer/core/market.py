@@ -7,7 +7,9 @@ waiting rows for a host (`scores`). Rules that have to do with one row's history
 Invariant: a host that has not replied, or may not take rows now, has no price and influences no choice.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -36,18 +38,20 @@ class Market:
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
         self._models: dict[str, int] = {}
-        self._speeds: dict[tuple[int, int], Speed] = {}
-        self._outputs: dict[int, Outputs] = {}
-        self._ratios: dict[int, TokenRatio] = {}
+        self._speeds: defaultdict[tuple[int, int], Speed] = defaultdict(Speed)
+        self._outputs: defaultdict[int, Outputs] = defaultdict(Outputs)
+        self._ratios: defaultdict[int, TokenRatio] = defaultdict(TokenRatio)
         self._present = np.zeros(0, dtype=bool)
         self._slots = np.zeros(0)
         self._prices = np.zeros(0)
-        self._replies = np.zeros(0, dtype=int)
+        self._replied = np.zeros(0, dtype=bool)
+        self._counts: defaultdict[int, int] = defaultdict(int)
         self._fixed_s = np.zeros((0, 0))
         self._per_char_s = np.zeros((0, 0))
         self._largest_chars = np.zeros((0, 0))
         self._residence = Residence()
         self._since_repricing = 0
+        self._every = REPRICE_EVERY
         self._stale = True
         # by place of the window: where the row is cheapest, at what cost, and the second lowest cost
         # only among many hosts: those that are cheapest for any row at the present prices
@@ -66,13 +70,15 @@ class Market:
             self._grow(len(self._index), len(self._models))
         return self._index[name]
 
-    def set_present(self, name: str, *, present: bool) -> None:
-        """Say whether a host may take rows now; without it the others' prices change."""
+    def set_present(self, name: str, *, present: bool) -> bool:
+        """Say whether a host may take rows now, and return whether that is new: the others' prices change with it."""
         host = self.host(name)
-        if self._present[host] != present:
-            self._present[host] = present
-            self._stale = True
-            self._forget_costs()
+        if self._present[host] == present:
+            return False
+        self._present[host] = present
+        self._stale = True
+        self._forget_costs()
+        return True
 
     def set_slots(self, name: str, slots: int) -> None:
         """Say how many rows a host takes at once."""
@@ -87,39 +93,40 @@ class Market:
     def knows(self, name: str) -> bool:
         """Whether a host has a price, and so a choice."""
         host = self._index.get(name)
-        return host is not None and bool(self._replies[host]) and bool(self._present[host])
+        return host is not None and self._counts[host] > 0 and bool(self._present[host])
 
     # -- learning -----------------------------------------------------------------------------------------------------
 
     def outputs(self, model: str) -> Outputs:
         """Return what is known of a model's output lengths."""
-        return self._outputs.setdefault(self._model(model), Outputs())
+        return self._outputs[self._model(model)]
 
     def ratio(self, model: str) -> TokenRatio:
         """Return what is known of a model's characters per token."""
-        return self._ratios.setdefault(self._model(model), TokenRatio())
+        return self._ratios[self._model(model)]
 
     def learn(self, slot: Slot, reply: Reply, duration_s: float, window: Window) -> None:
         """Take in a reply, and let prices follow when it is time."""
-        host, model, chars = self.host(slot.host), slot.task.key.model, slot.task.chars
-        counted = self.ratio(model).counted(reply, chars)
-        self._speeds.setdefault((host, self._model(model)), Speed()).learn(counted, duration_s)
-        self.outputs(model).learn(counted.output_tokens)
-        self.ratio(model).learn(chars, reply.prompt_tokens)
-        self._refresh_times(host, self._model(model))
-        self._guess_others(host, self._model(model))
+        host, model, chars = self.host(slot.host), self._model(slot.task.key.model), slot.task.chars
+        ratio = self._ratios[model]
+        counted = ratio.counted(reply, chars)
+        self._speeds[host, model].learn(counted, duration_s)
+        self._outputs[model].learn(counted.output_tokens)
+        ratio.learn(chars, reply.prompt_tokens)
+        self._refresh_times(host, model)
+        self._guess_others(host, model)
         if slot.loads and reply.load_s is not None:
-            self._residence.set_loaded(host, self._model(model), reply.load_s)
+            self._residence.set_loaded(host, model, reply.load_s)
         self._residence.worked(host, duration_s)
-        self._replies[host] += 1
+        self._counts[host] += 1
         self._since_repricing += 1
-        if self._replies[host] == 1:
+        if self._counts[host] == 1:
+            self._replied[host] = True
             self._enter(host, window)
             self._stale = True
             self._forget_costs()
-        early = self._replies[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
-        every = max(REPRICE_EVERY, len(self._index) // 2)
-        if early or self._since_repricing >= every:
+        early = self._counts[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
+        if early or self._since_repricing >= self._every:
             self.reprice(window)
 
     def set_loaded(self, name: str, model: str, load_s: float | None = None) -> None:
@@ -147,9 +154,10 @@ class Market:
         """Return the seconds a row is expected to take on a host, None before its first reply."""
         host = self._index.get(name)
         column = self._model(model)
-        if host is None or not self._replies[host] or not np.isfinite(self._fixed_s[host, column]):
+        if host is None or not self._counts[host]:
             return None
-        return float(self._fixed_s[host, column] + self._per_char_s[host, column] * chars)
+        time_s = float(self._fixed_s[host, column] + self._per_char_s[host, column] * chars)
+        return time_s if isfinite(time_s) else None
 
     def _refresh_times(self, host: int, model: int) -> None:
         fixed_s, per_token_s = self._speeds[host, model].times(self._outputs[model].mean)
@@ -161,9 +169,10 @@ class Market:
     def reprice(self, window: Window) -> None:
         """Let the prices follow what waits; from scratch when hosts have come or gone."""
         self._since_repricing = 0
+        self._every = max(REPRICE_EVERY, len(self._index) // 2, int(self._slots.sum()) // 4)
         for host, model in self._speeds:
             self._refresh_times(host, model)
-        hosts = np.flatnonzero(self._present & (self._replies > 0))
+        hosts = np.flatnonzero(self._present & self._replied)
         places = self._sample(window)
         if not hosts.size or not places.size:
             return
@@ -307,7 +316,7 @@ class Market:
 
     def priced(self) -> tuple[list[str], Floats]:
         """Return the hosts that have a price, and these prices."""
-        hosts = np.flatnonzero(self._present & (self._replies > 0))
+        hosts = np.flatnonzero(self._present & self._replied)
         names = list(self._index)
         return [names[host] for host in hosts], self._prices[hosts]
 
@@ -343,7 +352,7 @@ class Market:
         self._present = np.append(self._present, np.zeros(more, dtype=bool))
         self._slots = np.append(self._slots, np.ones(more))
         self._prices = np.append(self._prices, np.zeros(more))
-        self._replies = np.append(self._replies, np.zeros(more, dtype=int))
+        self._replied = np.append(self._replied, np.zeros(more, dtype=bool))
         self._fixed_s = widened(self._fixed_s, np.inf)
         self._per_char_s = widened(self._per_char_s, 0.0)
         self._largest_chars = widened(self._largest_chars, np.inf)

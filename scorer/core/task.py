@@ -13,7 +13,8 @@ Blame (scheduling.md: three values). A failed attempt is charged to one of them:
     HOST     the row goes back untouched and uncounted. Two *different* hosts found down right after they got the row
              make the row the suspect after all: poison, dead.
     ROW      one charge; three charges are death. A permanent fault (a context overflow that no usable host could
-             hold) is death at once.
+             hold) is death at once. A request that a server calls bad without saying why is death once a second host
+             has called it so: the same request fails again wherever it is the row that is wrong.
     UNCLEAR  a charge only once two different hosts gave one, or while only one host could take the row at all.
 
 No row dies of one host alone while another could take it: charges kill only when they come from two hosts or more, or
@@ -31,6 +32,7 @@ from scorer.errors import FaultKind
 
 MAX_CHARGES = 3
 POISONED_HOSTS = 2
+REFUSING_HOSTS = 2
 
 
 class State(StrEnum):
@@ -115,8 +117,8 @@ class Dead:
 def verdict(history: Sequence[Attempt], takers: int, *, larger_context: bool) -> Dead | None:
     """Say whether a task is dead after these attempts; None lets it wait for another try.
 
-    `takers` is the number of usable hosts that could take the row at all; `larger_context` says whether a configured
-    host has a larger context than the one that reported an overflow.
+    `takers` is the number of hosts that could take the row at all, the last one that failed it and every usable one;
+    `larger_context` says whether a configured host has a larger context than the one that reported an overflow.
     """
     if not history:
         return None
@@ -129,15 +131,22 @@ def verdict(history: Sequence[Attempt], takers: int, *, larger_context: bool) ->
     if len(downed) >= POISONED_HOSTS:
         hosts = ", ".join(sorted(downed))
         return Dead(FaultKind.POISON, f"hosts went down right after this row: {hosts}")
+    alone = takers <= 1
+    refusing = {a.host for a in history if _is_refusal(a)}
+    if len(refusing) >= REFUSING_HOSTS or (alone and _is_refusal(last)):
+        return Dead(FaultKind.BAD_REQUEST, next(a.message for a in reversed(history) if _is_refusal(a)))
     charged = [a for a in history if a.blame is Blame.ROW]
     unclear = [a for a in history if a.blame is Blame.UNCLEAR]
-    alone = takers <= 1
     if alone or len({a.host for a in unclear}) > 1:
         charged += unclear
     if len(charged) >= MAX_CHARGES and (alone or len({a.host for a in charged}) > 1):
         reason = next(a for a in reversed(history) if a in charged)
         return Dead(reason.kind, reason.message)
     return None
+
+
+def _is_refusal(attempt: Attempt) -> bool:
+    return attempt.kind is FaultKind.BAD_REQUEST and attempt.blame is Blame.ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +159,12 @@ class Variation:
 
 
 PLAIN = Variation()
+_WITHOUT_COMPLETION = (FaultKind.CONTEXT_OVERFLOW, FaultKind.BAD_REQUEST)
 
 
 def variation(history: Sequence[Attempt]) -> Variation:
     """Change what can help: seed and a little temperature after a bad completion, more room after a cut one."""
-    bad = sum(a.blame is Blame.ROW and a.kind is not FaultKind.CONTEXT_OVERFLOW for a in history)
+    bad = sum(a.blame is Blame.ROW and a.kind not in _WITHOUT_COMPLETION for a in history)
     if not bad:
         return PLAIN
     cut = sum(a.kind is FaultKind.CUT_OUTPUT for a in history)

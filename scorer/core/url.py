@@ -36,12 +36,18 @@ def normal_url(text: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a normal URL leads to this machine without leaving it."""
+    """Whether a normal URL leads to this machine without leaving it.
+
+    So do the addresses on which servers listen to everybody, 0.0.0.0 and [::], where a system connects to them at all.
+    """
     host = urlsplit(url).hostname or ""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return host == "localhost"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
 
 
 def same_place(url: str) -> str:

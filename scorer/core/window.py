@@ -28,7 +28,7 @@ class Window:
     `chars` is the number of characters it holds. `last` is true once nothing is behind it: these are the last rows.
     `behind` says by model how many rows are behind it, for as long as whoever fills it keeps that up.
     By place: `lengths` (characters), `models` (index into `model_names`) and `births` (the how manieth task it is, so
-    that who keeps something about a place notices that another task is there now).
+    that who keeps something about a place notices that another task is there now). `picks` counts all that were taken.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,7 @@ class Window:
         self.models = np.zeros(CAPACITY, dtype=np.intp)
         self.births = np.zeros(CAPACITY, dtype=np.int64)
         self._born = 0
+        self.picks = 0
         self._weights = np.full(CAPACITY, np.inf)
 
     def __len__(self) -> int:
@@ -84,6 +85,10 @@ class Window:
         if task is None:
             raise KeyError(place)
         return task
+
+    def born(self, place: int, birth: int) -> Task | None:
+        """Return the task at a place if it is still the one of this birth."""
+        return self._tasks[place] if self.births[place] == birth else None
 
     def taken(self) -> npt.NDArray[np.intp]:
         """Return the places that hold a task, in no particular order."""
@@ -124,6 +129,7 @@ class Window:
         self._tasks[place] = None
         self._weights[place] = np.inf
         self._free.append(place)
+        self.picks += 1
         self._grow_older()
         self.chars -= task.chars
         self._waiting[task.key.model] -= 1

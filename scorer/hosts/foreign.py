@@ -158,4 +158,6 @@ def _words(error: BaseException) -> str:
         return f"{'TLS' if isinstance(error, ssl.SSLError) else 'host name'}: {error.strerror or error}"
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return "the reply broke off in its head"  # all of which its own text would list
+    if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in str(error):
+        return "the reply broke off before its end"  # its own text is the inside of a parser
     return str(error)

@@ -84,5 +84,6 @@ def _not_found(answer: Answer, model: str) -> HostUnusable:
 def _by_default(status: int, said: str) -> Fault:
     message = f"HTTP {status}: {said}"
     if 400 <= status < 500:
-        return RowFault(FaultKind.BAD_REQUEST, message, permanent=True)
+        # not for good: whether it is the row or something about this server, only a second host can tell
+        return RowFault(FaultKind.BAD_REQUEST, message)
     return UnclearFault(FaultKind.SERVER_ERROR, message)

@@ -60,5 +60,6 @@ def refuse_error(answer: Answer) -> None:
 def _by_default(status: int, said: str) -> Fault:
     message = f"HTTP {status}: {said}"
     if 400 <= status < 500:
-        return RowFault(FaultKind.BAD_REQUEST, message, permanent=True)
+        # not for good: whether it is the row or something about this server, only a second host can tell
+        return RowFault(FaultKind.BAD_REQUEST, message)
     return UnclearFault(FaultKind.SERVER_ERROR, message)

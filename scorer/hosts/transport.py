@@ -16,10 +16,12 @@ from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from types import SimpleNamespace
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
 from scorer.config import HostConfig
@@ -41,7 +43,7 @@ def aiohttp_transport(config: HostConfig) -> httpx.AsyncBaseTransport:
 
 def _session(context: ssl.SSLContext, *, keep_alive: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=_Connector(
             limit=0,
             ssl=context,
             # asks the system, which knows the .local names of a home network; c-ares does not
@@ -51,7 +53,6 @@ def _session(context: ssl.SSLContext, *, keep_alive: bool) -> aiohttp.ClientSess
         trust_env=False,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=[_reuse_tracing()],
     )
 
 
@@ -70,7 +71,7 @@ def _tls(config: HostConfig) -> ssl.SSLContext:
 
 @dataclass(slots=True)
 class _Connection:
-    """What became of one request's connection: written by aiohttp's tracing, read by the transport."""
+    """What became of one request's connection: written by the connector, read by the transport."""
 
     used: bool = False
 
@@ -78,17 +79,24 @@ class _Connection:
 _connection: ContextVar[_Connection] = ContextVar("connection")
 
 
-def _reuse_tracing() -> aiohttp.TraceConfig:
-    async def reused(_session: aiohttp.ClientSession, _ctx: SimpleNamespace, _params: object) -> None:
-        _connection.get().used = True
+# the ends of all connections that have carried a request
+_used: WeakSet[object] = WeakSet()
 
-    async def created(_session: aiohttp.ClientSession, _ctx: SimpleNamespace, _params: object) -> None:
-        _connection.get().used = False
 
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_reuseconn.append(reused)
-    tracing.on_connection_create_end.append(created)
-    return tracing
+class _Connector(aiohttp.TCPConnector):
+    """Notes of each connection that it gives out whether it was used before; aiohttp's tracing costs far more."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (aiohttp's own signature)
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        _connection.get().used = protocol in _used
+        _used.add(protocol)
+        return connection
 
 
 class Body(httpx.AsyncByteStream):

@@ -6,7 +6,6 @@ folder beside its place and moved there at the end. Memory does not depend on th
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from scorer.jobs.folder import RESULTS
 from scorer.jobs.gather import Gathered, gather
 from scorer.jobs.joined import Join
 from scorer.jobs.rows_in_order import RowsInOrder
+from scorer.jobs.scratch import scratch
 from scorer.jobs.spec import JobSpec, read_spec, thawed_types
 from scorer.jobs.submit import found_again
 from scorer.jobs.writers import Format, open_writer
@@ -78,12 +78,12 @@ def export(folder: Path, options: ExportOptions) -> Exported:
     if options.escape_formulas and format_.name != "csv":
         raise UsageError(f"--escape-formulas is for CSV, and {options.to} will be {format_.name}")
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{options.to.name}.", dir=options.to.absolute().parent) as scratch:
-            found = gather(folder, Path(scratch))
+        with scratch(options.to) as scratch_dir:
+            found = gather(folder, scratch_dir)
             if not found.files:
                 raise UsageError(f"job {folder.name} has no results yet: no row has ended")
             join = Join(dataset, found.schema) if dataset else None
-            return _Export(found, options, join, Path(scratch)).write()
+            return _Export(found, options, join, scratch_dir).write()
     except OSError as error:
         raise _blamed(error, options.to) from error
 

@@ -11,6 +11,7 @@ ends the writing for good and nothing else; any other error is a bug and is rais
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 MOST_LINES = 1000
@@ -32,8 +33,11 @@ class Scribe(Protocol):
     def draw(self, job: Job) -> None:
         """Do a piece of writing in its turn, or never if another picture is asked for before."""
 
-    def finish(self) -> None:
-        """Wait a moment for all that was asked; what a terminal does not take by then is lost."""
+    def finish(self, each_s: float = 0.0) -> None:
+        """Wait a moment for all that was asked, or for longer while a piece is done every `each_s` seconds.
+
+        What a terminal or a reader does not take by then is lost.
+        """
 
 
 class AtOnce:
@@ -52,16 +56,21 @@ class AtOnce:
 
     draw = write
 
-    def finish(self) -> None:
+    def finish(self, each_s: float = 0.0) -> None:
         """Nothing is left to do."""
 
 
 class Beside:
-    """Writes in a thread of its own, which ends with the process if its terminal keeps it waiting."""
+    """Writes in a thread of its own, which ends with the process if its terminal keeps it waiting.
 
-    def __init__(self) -> None:
+    Of what has to wait the last `most` pieces are kept; `tell_lost` says in their place how many were not.
+    """
+
+    def __init__(self, most: int = MOST_LINES, tell_lost: Callable[[int], None] | None = None) -> None:
         self.gone = False
-        self._jobs: deque[Job] = deque(maxlen=MOST_LINES)
+        self._jobs: deque[Job] = deque(maxlen=most)
+        self._tell_lost = tell_lost
+        self._lost = self._done = 0
         self._picture: Job | None = None
         self._closing = False
         self._bug: BaseException | None = None
@@ -73,6 +82,7 @@ class Beside:
         """Let the thread do it in its turn."""
         with self._change:
             self._raise_bug()
+            self._lost += len(self._jobs) == self._jobs.maxlen
             self._jobs.append(job)
             self._change.notify_all()
 
@@ -83,12 +93,16 @@ class Beside:
             self._picture = job
             self._change.notify_all()
 
-    def finish(self) -> None:
-        """Wait a moment for all that was asked, and end the thread."""
+    def finish(self, each_s: float = 0.0) -> None:
+        """Wait as the protocol says, and end the thread; `gone` if not even one piece was done in `each_s`."""
         with self._change:
             self._closing = True
             self._change.notify_all()
         self._thread.join(PATIENCE_S)
+        while each_s and self._thread.is_alive() and not self.gone:
+            done = self._done
+            self._thread.join(each_s)
+            self.gone |= self._thread.is_alive() and self._done == done
         self._raise_bug()
 
     def _raise_bug(self) -> None:
@@ -99,6 +113,7 @@ class Beside:
         try:
             while (job := self._next()) is not None:
                 job()
+                self._done += 1
         except OSError:
             self.gone = True
         except Exception as error:  # noqa: BLE001 - handed to the thread that asks next
@@ -109,6 +124,9 @@ class Beside:
         with self._change:
             while not (self._jobs or self._picture or self._closing):
                 self._change.wait()
+            if self._lost and self._tell_lost is not None:
+                lost, self._lost = self._lost, 0
+                return partial(self._tell_lost, lost)
             if self._jobs:
                 return self._jobs.popleft()
             picture, self._picture = self._picture, None

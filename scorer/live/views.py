@@ -1,7 +1,7 @@
 """How a run looks while it goes on: lines that stay in place in a terminal, a line a minute in a log, or JSON events.
 
-A view only reads: it can be slow, broken or absent without the run noticing. One whose terminal or pipe has gone falls
-silent. People's text goes to stderr.
+A view only reads: it can be slow, stuck, broken or absent without the run noticing. One whose terminal or pipe has gone
+falls silent. People's text goes to stderr. Who makes a view closes it, when nothing waits for that any more.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from scorer.live.frame import MOST_EVENTS, frame
 from scorer.live.lines import ERROR, TROUBLE, job_words
 from scorer.live.screen import Screen
 from scorer.live.scribe import AtOnce, Beside, Scribe
+from scorer.live.tape import Begin, Tape, beside
 from scorer.show.words import dated, harmless
 
 REFRESH_S = 0.5
@@ -74,56 +75,59 @@ class TerminalView:
             self._scribe, self._drawing = AtOnce(), False
             self._scribe.gone = gone
 
+    def close(self) -> bool:
+        """Do nothing: whoever sits at a terminal lets it go on when they want to see more."""
+        return True
+
 
 class PlainView:
     """For logs and pipes: events as they come, failed attempts left to scorer.log, progress once a minute."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._gone = False
+    def __init__(self, stream: TextIO, begin: Begin = beside) -> None:
+        self._tape = Tape(stream, lambda count: _plain(f"{count:,} lines were lost, since nobody read them"), begin)
 
     def event(self, event: Event) -> None:
         """Print one line."""
         if event.kind not in QUIET_KINDS | UNSAID_KINDS:
-            self._say(event.text)
+            self._tape.say(_plain(event.text))
 
     async def watch(self, progress: Callable[[], Progress]) -> None:
         """Print the job's line every minute until cancelled."""
         while True:
             await anyio.sleep(LINE_EVERY_S)
-            self._say(job_words(progress()))
+            self._tape.say(_plain(job_words(progress())))
 
-    def _say(self, text: str) -> None:
-        if self._gone:
-            return
-        try:
-            print(f"{dated(time.time())}  {harmless(text)}", file=self._stream, flush=True)
-        except OSError:
-            self._gone = True
+    def close(self) -> bool:
+        """Wait for whoever reads it; False if nobody does."""
+        self._tape.close()
+        return not self._tape.gone
 
 
 class JsonView:
     """For programs: one event a line, and the progress every few seconds as an event of kind `progress`."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._gone = False
+    def __init__(self, stream: TextIO, begin: Begin = beside) -> None:
+        self._tape = Tape(stream, lambda count: _json({"event": "lines_lost", "lines": count}), begin)
 
     def event(self, event: Event) -> None:
         """Print the event."""
-        self._say({"event": event.kind, "level": event.level, "text": event.text, **event.details})
+        self._tape.say(_json({"event": event.kind, "level": event.level, "text": event.text, **event.details}))
 
     async def watch(self, progress: Callable[[], Progress]) -> None:
         """Print the progress until cancelled."""
         while True:
-            self._say({"event": "progress", **dataclasses.asdict(progress())})
+            self._tape.say(_json({"event": "progress", **dataclasses.asdict(progress())}))
             await anyio.sleep(JSON_EVERY_S)
 
-    def _say(self, fields: dict[str, object]) -> None:
-        if self._gone:
-            return
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        try:
-            print(json.dumps(line, default=str), file=self._stream, flush=True)
-        except OSError:
-            self._gone = True
+    def close(self) -> bool:
+        """Wait for whoever reads it; False if nobody does."""
+        self._tape.close()
+        return not self._tape.gone
+
+
+def _plain(text: str) -> str:
+    return f"{dated(time.time())}  {harmless(text)}"
+
+
+def _json(fields: dict[str, object]) -> str:
+    return json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}, default=str)

@@ -117,6 +117,50 @@ def test_a_host_that_refuses_every_request_is_left_out_and_nothing_is_held_again
     check_invariants(world.job, expected=100)
 
 
+def refusers(world: World) -> dict[str, list[str]]:
+    """The hosts that called each text's request bad, by their own record."""
+    found: dict[str, list[str]] = {}
+    for host in world.hosts:
+        for asked in host.asked:
+            if asked.fault == "bad_request":
+                found.setdefault(asked.user, []).append(host.name)
+    return found
+
+
+def test_rows_that_one_host_calls_bad_requests_without_a_reason_are_scored_by_another(tmp_path: Path) -> None:
+    picky = SimHost("picky", 0.5, faults=Faults(bad_request=0.2))
+    world = World(tmp_path, [picky, SimHost("good", 0.5)], rows=200)
+    ended = world.run()
+    assert (ended.counts.done, ended.counts.dead) == (200, 0)
+    assert len(refusers(world)) > 10
+    assert all(hosts == ["picky"] for hosts in refusers(world).values()), "it was asked the same twice"
+    rows = check_invariants(world.job, expected=200)
+    texts = world.texts or []
+    assert {row["host"] for row in rows if texts[row["row"]] in refusers(world)} == {"good"}  # type: ignore[call-overload]
+
+
+def test_rows_that_two_hosts_call_bad_requests_are_dead_and_asked_no_third_time(tmp_path: Path) -> None:
+    hosts = [SimHost(name, 0.5, faults=Faults(bad_request=0.3)) for name in "abc"]
+    world = World(tmp_path, hosts, rows=200)
+    ended = world.run()
+    twice = {text for text, names in refusers(world).items() if len(names) == 2}
+    assert ended.counts.dead == len(twice) > 5
+    assert max(len(set(names)) for names in refusers(world).values()) == 2
+    rows = check_invariants(world.job, expected=200)
+    texts = world.texts or []
+    dead = {texts[row["row"]]: str(row["error"]) for row in rows if row["status"] == "dead"}  # type: ignore[call-overload]
+    assert dead.keys() == twice
+    assert all(error == "bad_request: HTTP 400: this server does not like it" for error in dead.values())
+
+
+def test_a_row_that_the_only_host_calls_a_bad_request_is_dead_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("only", 0.5, faults=Faults(bad_request=0.2))], rows=100, seed=1)
+    ended = world.run()
+    assert ended.counts.dead == len(refusers(world)) > 10
+    assert {len(names) for names in refusers(world).values()} == {1}
+    check_invariants(world.job, expected=100)
+
+
 def test_what_a_suspended_machine_broke_is_held_against_no_row_even_after_a_restart(tmp_path: Path) -> None:
     gone = Faults(down=((50.0, 58.0),))
     hosts = [SimHost(name, 5.0, faults=gone) for name in "abcd"]

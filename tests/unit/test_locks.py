@@ -41,6 +41,7 @@ def test_spellings_of_this_machine_are_one_host_and_paths_are_others(tmp_path: P
     first, second = HostLocks(tmp_path, "first"), HostLocks(tmp_path, "second")
     granted(first.take("http://127.0.0.1:11434"))
     refused(second.take("http://localhost:11434"))
+    refused(second.take("http://0.0.0.0:11434"))
     refused(second.take("http://[::1]:11434"))
     granted(second.take("http://localhost:11435"))
     granted(second.take("https://lan:8443/a"))

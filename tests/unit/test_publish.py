@@ -80,6 +80,13 @@ class TestPublish:
         assert not publisher.due(NOW + age_s, elapsed_s)
         assert publisher.due(NOW + age_s + 1, elapsed_s)
 
+    def test_a_part_is_due_when_its_results_are_of_a_time_that_the_clock_was_set_back_from(
+        self, queue: Queue, publisher: Publisher
+    ) -> None:
+        done_rows(queue, [0], finished_at=NOW)
+        assert not publisher.due(NOW - 1, 0.0)
+        assert publisher.due(NOW - 3600, 0.0)
+
     def test_full_parts_leave_the_rest_for_later(self, job: Path, queue: Queue, publisher: Publisher) -> None:
         done_rows(queue, range(9))
         assert publisher.publish(everything=False) == 2

@@ -25,6 +25,9 @@ STALL_S = 120.0
 # a server says nothing while it checks a large file, on a slow disk for long
 CHECKING_S = 1800.0
 CHECKING = ("verifying", "writing", "removing")
+# whatever the server has by then it keeps
+BROKEN_OFF = (FaultKind.DROPPED, FaultKind.DEADLINE)
+AGAIN = "the same command goes on from there; if it breaks off again, that server's log says why"
 
 WHY_NOT = {
     "embedded": "the embedded engine has the one GGUF file it is given",
@@ -101,7 +104,7 @@ async def _pull_all(host: Opened, models: Sequence[str], telling: _Telling) -> N
         try:
             await _Pull(host.admin, model, telling.tell).run()
         except Fault as fault:
-            what_to_do = advice(host.config, fault, "")
+            what_to_do = advice(host.config, fault, "") or (AGAIN if fault.kind in BROKEN_OFF else "")
             text = f"{fault.message}{f'; {what_to_do}' if what_to_do else ''}"
             telling.failed[name] = f"{model}: {text}"
             telling.tell(Step(name, model, text, "failed"))

@@ -5,6 +5,7 @@ import pytest
 
 from scorer.core.fleet import Fleet, Member, Settled, Slot
 from scorer.core.host import BUSY_PAUSE_S, LOAD_BACKOFF_S, MAX_BUSY, MAX_BUSY_PAUSE_S, MIN_HOLD_S
+from scorer.core.last_rows import FEW_HOSTS, LOOK_S
 from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.errors import FaultKind
@@ -51,6 +52,10 @@ def failed(host: str, kind: FaultKind, blame: Blame, *, retry_after_s: float | N
 
 def bad(host: str, **changes: bool) -> Failed:
     return failed(host, FaultKind.INVALID_OUTPUT, Blame.ROW, **changes)
+
+
+def called_bad(host: str) -> Failed:
+    return failed(host, FaultKind.BAD_REQUEST, Blame.ROW)
 
 
 def overflow(host: str) -> Failed:
@@ -428,8 +433,7 @@ def test_when_every_hosts_answers_are_invalid_it_is_the_rows_and_nobody_is_put_a
 def test_a_host_that_refuses_its_first_requests_is_left_out_after_three_and_the_rows_are_innocent() -> None:
     fleet = fleet_of(member("a"), member("b"))
     for number in range(3):
-        refusal = failed("a", FaultKind.BAD_REQUEST, Blame.ROW, permanent=True)
-        settled = one_try(fleet, "a", refusal, 10.0 * number, number)
+        settled = one_try(fleet, "a", called_bad("a"), 10.0 * number, number)
         assert settled.dead is None
         assert [a.blame for a in settled.task.history] == [Blame.HOST]
         assert not settled.task.failed_on("a")
@@ -438,11 +442,37 @@ def test_a_host_that_refuses_its_first_requests_is_left_out_after_three_and_the_
     assert "refused its first 3 requests" in settled.unusable
 
 
-def test_a_host_that_has_answered_before_may_call_a_request_bad() -> None:
+def test_a_host_that_has_answered_before_may_call_a_request_bad_and_a_second_one_decides() -> None:
     fleet = fleet_of(member("a"), member("b"))
-    one_try(fleet, "a", scored(), 0.0)
-    settled = one_try(fleet, "a", failed("a", FaultKind.BAD_REQUEST, Blame.ROW, permanent=True), 1.0)
+    for name in "ab":
+        one_try(fleet, name, scored(), 0.0)
+    settled = one_try(fleet, "a", called_bad("a"), 1.0)
+    assert settled.dead is None
+    window = window_of(settled.task)
+    assert fleet.pick("a", window, 10.0) is None, "it waits for the other"
+    settled = fleet.release(picked(fleet, "b", window, 10.0), called_bad("b"), 11.0)
     assert settled.dead is not None
+    assert settled.dead.kind is FaultKind.BAD_REQUEST
+
+
+def test_the_only_hosts_word_that_a_request_is_bad_is_enough() -> None:
+    fleet = fleet_of(member("a"))
+    one_try(fleet, "a", scored(), 0.0)
+    assert one_try(fleet, "a", called_bad("a"), 1.0).dead is not None
+
+
+def test_a_fault_that_puts_a_host_aside_does_not_make_the_row_die_of_that_host_alone() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    for name in "ab":
+        one_try(fleet, name, scored(), 0.0)
+    one_try(fleet, "a", refused("a"), 1.0)
+    fleet.join(member("a"), 10.0)
+    settled = one_try(fleet, "a", called_bad("a"), 10.0)
+    assert fleet.is_open("a"), "it was on trial, and this was not what it had to show"
+    assert fleet.takers(settled.task) == 1, "the other one is left"
+    assert settled.dead is None
+    slot = picked(fleet, "b", window_of(settled.task), 11.0)
+    assert fleet.release(slot, scored(), 12.0).dead is None
 
 
 def test_when_half_of_the_hosts_are_gone_at_once_it_is_our_network_and_nobody_is_blamed() -> None:
@@ -545,6 +575,16 @@ def test_takers_are_the_usable_hosts_whose_model_and_context_fit() -> None:
     assert fleet.takers(task(0)) == 2
 
 
+def test_a_host_with_a_price_takes_none_of_the_rows_that_it_cannot_do() -> None:
+    fleet = fleet_of(member("a"), member("b", models="m other"))
+    for name in "ab":
+        warm_up(fleet, name)
+    window = window_of(task(0, model="other"))
+    assert fleet.pick("a", window, 10.0) is None
+    assert len(window) == 1
+    assert picked(fleet, "b", window, 10.0).task.key.model == "other"
+
+
 # -- the last rows, and their second copies --------------------------------------------------------------------------
 
 
@@ -570,6 +610,17 @@ def test_no_second_copy_is_made_while_rows_wait_or_are_still_to_be_read() -> Non
     window = window_of(task(0))
     picked(fleet, "a", window, 0.0)
     assert fleet.pick("b", window, 60.0) is None
+
+
+def test_a_host_that_failed_a_row_makes_no_copy_of_it() -> None:
+    fleet = fleet_of(member("a", slots=1), member("b", slots=1))
+    for name in "ab":
+        warm_up(fleet, name)
+    failed_once = task(0, history=(bad("a").attempt,))
+    window = window_of(failed_once)
+    window.last = True
+    picked(fleet, "b", window, 0.0)
+    assert fleet.pick("a", window, 60.0) is None
 
 
 def test_a_row_has_never_more_than_two_copies_however_long_they_take_and_whoever_is_idle() -> None:
@@ -661,3 +712,20 @@ def test_a_row_whose_model_must_be_loaded_has_time_for_that() -> None:
     assert second.loads
     assert second.deadline_s > 900
     assert second.expected_s > 9
+
+
+def test_among_many_hosts_one_that_has_just_got_its_price_makes_no_copy_before_the_next_look() -> None:
+    names = [f"h{i}" for i in range(FEW_HOSTS + 2)]
+    fleet = fleet_of(*(member(name, slots=1) for name in names))
+    warm_up(fleet, "h0")
+    window = rows(3)
+    *_, answered = (picked(fleet, name, window, 0.0) for name in ("h1", "h2", "h3"))
+    window.last = True
+    copy = fleet.pick("h0", window, 60.0)
+    assert copy is not None
+    assert copy.extra
+    fleet.release(answered, scored(), 60.0)
+    assert fleet.pick("h3", window, 60.0) is None, "what the others looked at a moment ago does not know it"
+    later = fleet.pick("h3", window, 60.0 + 2 * LOOK_S)
+    assert later is not None
+    assert later.extra

@@ -171,6 +171,24 @@ def test_among_very_many_hosts_the_choice_is_that_of_a_comparison_with_all() -> 
         assert wanted[scores.argmin()] <= 1.05 * wanted.min()
 
 
+def test_rows_that_come_later_are_compared_with_the_same_few_of_very_many_hosts() -> None:
+    window = waiting([200 + 37 * n for n in range(40)])
+    market = Market()
+    for i in range(MANY_HOSTS + 10):
+        teach(market, f"h{i}", 100.0 + i, 20.0, window)
+    market.reprice(window)
+    market.scores("h0", window, window.taken())
+    for row in range(40, 50):
+        window.add(Task(TaskKey("m", row, 0), "", 100 * row))
+    places = window.taken()
+    rows = [(window.at(int(place)).key.model, window.at(int(place)).chars) for place in places]
+    names, prices = market.priced()
+    costs = prices[:, None] * market.times_of(names, rows)
+    own = names.index("h0")
+    others = np.delete(costs, own, axis=0).min(axis=0)
+    assert market.scores("h0", window, places) == pytest.approx(costs[own] / others, rel=0.05)
+
+
 def test_a_window_that_grows_is_followed() -> None:
     window = waiting([400] * 10)
     market = two_kinds(window)

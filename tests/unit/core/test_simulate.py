@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorer.core.simulate import POLICIES, Policy, Result, SimEvent, SimHost, Try, Work, simulate
+from scorer.core.simulate import FAIL_FAST_S, POLICIES, Policy, Result, SimEvent, SimHost, Try, Work, simulate
 
 HOME = (SimHost("p40", 800, 40), SimHost("m1", 180, 22), SimHost("m2", 180, 22))
 TOWER = (
@@ -129,6 +129,14 @@ def test_a_request_to_a_host_that_sleeps_is_given_up_after_the_connect_time_out(
     assert [one.end_s - one.start_s for one in asked] == [pytest.approx(5.0)]
 
 
+def test_a_request_to_a_host_that_died_while_it_had_nothing_to_do_is_refused_at_once() -> None:
+    hosts = with_event(HOME, "p40", SimEvent(10.0, "fails_fast"), SimEvent(14.0, "dies", until_s=500.0))
+    result = simulate(hosts, Work(200, seed=1))
+    check(result, hosts, 200)
+    asked = [one for one in result.tries if one.host == "p40" and 14.0 <= one.start_s < 500.0]
+    assert [one.end_s - one.start_s for one in asked] == [pytest.approx(FAIL_FAST_S)]
+
+
 def test_a_host_that_was_down_is_asked_again_and_works_on() -> None:
     hosts = with_event(HOME, "p40", SimEvent(100.0, "dies", until_s=200.0))
     result = simulate(hosts, Work(600, seed=1))
@@ -194,6 +202,17 @@ def test_a_server_makes_wait_what_it_does_not_serve_yet() -> None:
     check(result, hosts, 800)
     assert most_at_once([(one.start_s, one.end_s) for one in result.tries]) > 1
     assert result.ratio < 1.03, "what waits inside the server is served one after the other"
+
+
+def test_rows_that_a_stalled_server_had_not_begun_are_given_up_at_their_deadline_and_scored_elsewhere() -> None:
+    stalls = SimHost("a", 400, 30, climb=True, events=(SimEvent(400.0, "slows", 1000.0),))
+    hosts = (SimHost("b", 400, 30), stalls)
+    result = simulate(hosts, Work(1600, seed=1))
+    check(result, hosts, 1600)
+    stalled = [one for one in result.tries if one.host == "a" and one.start_s < 400.0 < one.end_s]
+    assert len(stalled) > 1, "one was served, others waited"
+    assert not any(one.won for one in stalled)
+    assert result.unfinished == result.dead == 0
 
 
 def test_rows_of_a_model_that_a_host_lacks_leave_it_idle_long_before_the_end() -> None:

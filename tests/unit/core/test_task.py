@@ -24,6 +24,10 @@ def bad(host: str, kind: FaultKind = FaultKind.INVALID_OUTPUT, **changes: bool) 
     return Attempt(host, Blame.ROW, kind, f"{kind} on {host}", **changes)
 
 
+def refusal(host: str) -> Attempt:
+    return bad(host, FaultKind.BAD_REQUEST)
+
+
 def unclear(host: str) -> Attempt:
     return Attempt(host, Blame.UNCLEAR, FaultKind.DROPPED, f"dropped on {host}")
 
@@ -88,7 +92,30 @@ def test_unclear_faults_count_while_only_one_host_could_take_the_row() -> None:
 
 
 def test_a_permanent_fault_is_death_at_once() -> None:
-    assert fate(bad("a", FaultKind.BAD_REQUEST, permanent=True)) is not None
+    assert fate(bad("a", FaultKind.PARSER_ERROR, permanent=True)) is not None
+
+
+def test_a_request_that_one_host_calls_bad_goes_to_a_second_one_and_dies_of_its_word() -> None:
+    assert fate(refusal("a")) is None
+    assert fate(refusal("a"), refusal("a"), refusal("a"), refusal("a")) is None
+    assert fate(refusal("a"), refusal("b")) == Dead(FaultKind.BAD_REQUEST, "bad_request on b")
+    assert fate(refusal("a"), bad("b"), bad("b"), unclear("c"), refusal("b"), takers=3) is not None
+
+
+def test_a_request_that_the_only_host_calls_bad_is_not_asked_again() -> None:
+    assert fate(refusal("a"), takers=1) == Dead(FaultKind.BAD_REQUEST, "bad_request on a")
+    assert fate(unclear("a"), refusal("a"), takers=1) is not None
+
+
+def test_what_one_host_refused_is_not_dead_because_another_is_now_the_only_one() -> None:
+    assert fate(refusal("a"), bad("b"), takers=1) is None
+    assert fate(refusal("a"), down("b"), takers=0) is None
+
+
+def test_a_host_that_refuses_all_it_is_sent_does_not_count() -> None:
+    suspected = Attempt("a", Blame.HOST, FaultKind.BAD_REQUEST, "it does not like our form")
+    assert fate(suspected, takers=1) is None
+    assert fate(suspected, refusal("b")) is None
 
 
 def test_a_context_overflow_waits_for_a_larger_context_and_is_dead_without_one() -> None:
@@ -123,9 +150,13 @@ def test_what_a_host_is_to_blame_for_changes_no_verdict(history: list[Attempt], 
     assert fate(*with_them, last, takers=takers) == fate(*without, last, takers=takers)
 
 
-@given(st.lists(sensible.filter(lambda a: a.kind is not FaultKind.CONTEXT_OVERFLOW), max_size=12), sensible)
+# these two speak for the last attempt alone
+charges = sensible.filter(lambda a: a.kind not in (FaultKind.CONTEXT_OVERFLOW, FaultKind.BAD_REQUEST))
+
+
+@given(st.lists(charges, max_size=12), charges)
 def test_one_charge_more_never_brings_a_dead_row_back(history: list[Attempt], more: Attempt) -> None:
-    if more.kind is not FaultKind.CONTEXT_OVERFLOW and fate(*history, takers=1) is not None:
+    if fate(*history, takers=1) is not None:
         assert fate(*history, more, takers=1) is not None
 
 
@@ -153,6 +184,10 @@ def test_after_a_bad_completion_seed_and_temperature_change() -> None:
 def test_after_a_cut_completion_there_is_more_room_each_time_but_not_endlessly() -> None:
     cut = bad("a", FaultKind.CUT_OUTPUT)
     assert [variation([cut] * n).num_predict_factor for n in range(5)] == [1, 2, 4, 4, 4]
+
+
+def test_a_request_that_was_called_bad_is_asked_elsewhere_word_for_word() -> None:
+    assert variation([refusal("a")]) == PLAIN
 
 
 def test_an_overflow_or_an_unclear_fault_changes_nothing() -> None:

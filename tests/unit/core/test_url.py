@@ -62,13 +62,19 @@ def test_a_bad_url_is_refused_with_the_reason(text: str, message: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "[::1]"])
+THIS_MACHINE = ["localhost", "127.0.0.1", "127.8.9.1", "[::1]", "0.0.0.0", "[::]", "[::ffff:7f00:1]", "[::ffff:0:0]"]  # noqa: S104
+
+
+@pytest.mark.parametrize("host", THIS_MACHINE)
 def test_this_machine_is_loopback(host: str) -> None:
     assert is_loopback(f"http://{host}:11434")
     assert same_place(f"http://{host}:11434/x") == "http://localhost:11434/x"
 
 
-@pytest.mark.parametrize("host", ["192.168.1.10", "localhost.example.org", "127.0.0.1.example.org", "[::2]", "127.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["192.168.1.10", "localhost.example.org", "127.0.0.1.example.org", "[::2]", "127.1", "[::ffff:a00:1]", "0.0.0.1"],
+)
 def test_another_machine_is_not(host: str) -> None:
     assert not is_loopback(f"http://{host}")
     assert same_place(f"http://{host}") == f"http://{host}"

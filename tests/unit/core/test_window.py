@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.core.task import Task, TaskKey
-from scorer.core.window import CAPACITY, Window
+from scorer.core.window import AGEING, CAPACITY, OLD, Window
 
 
 def task(row: int, chars: int = 10) -> Task:
@@ -42,6 +42,20 @@ def test_the_window_knows_what_it_holds() -> None:
     assert TaskKey("m", 1, 0) in window
     assert TaskKey("m", 2, 0) not in window
     assert window.keys() == {TaskKey("m", 1, 0)}
+
+
+def test_who_has_waited_longest_weighs_least_however_many_were_taken_meanwhile() -> None:
+    window = Window()
+    kept = 5
+    picks = int(kept * 2 * OLD / (AGEING / 4))
+    for row in range(picks):
+        window.add(task(row))
+        if row % (picks // kept):
+            window.take(TaskKey("m", row, 0))
+    waiting = sorted(int(window.at(int(place)).key.row) for place in window.taken())
+    by_weight = sorted(window.taken(), key=lambda place: float(window.weights()[place]))
+    assert [window.at(int(place)).key.row for place in by_weight] == waiting
+    assert 0 < window.weights()[by_weight[0]] < window.weights()[by_weight[-1]] < np.inf
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 100))))

@@ -78,3 +78,9 @@ def test_the_message_is_the_systems_own_words_on_one_line() -> None:
     assert fault_of(httpx.ReadError("a\n  b")).message == "connection lost: a b"
     assert fault_of(httpx.ReadError("")).message == "connection lost: ReadError"
     assert len(fault_of(httpx.ReadError("x" * 10_000)).message) < 300
+
+
+def test_a_body_that_ends_too_early_is_told_without_the_inside_of_a_parser() -> None:
+    inner = aiohttp.http_exceptions.ContentLengthError("Not enough data to satisfy content length header.")
+    error = raised(aiohttp.ClientPayloadError(f"Response payload is not completed: {inner!r}"), inner)
+    assert fault_of(error).message == "connection lost: the reply broke off before its end"

@@ -237,3 +237,10 @@ def test_an_excerpt_is_short_printable_and_one_line(said: bytes | str) -> None:
 async def test_no_body_whatever_breaks_the_client(body: bytes) -> None:
     answer = await http_for(always(body)).json("GET", "/x")
     assert answer.document is None or isinstance(answer.document, dict)
+
+
+async def test_a_url_that_httpx_does_not_take_is_a_host_that_cannot_be_reached() -> None:
+    http = Http(HostConfig(name="h", url="http://h/" + "a" * 70_000), httpx.MockTransport(always()))
+    with pytest.raises(HostFault) as caught:
+        await http.json("GET", "/x")
+    assert (caught.value.kind, caught.value.sent) == (FaultKind.UNREACHABLE, False)

@@ -137,6 +137,19 @@ def test_what_a_server_says_of_itself_is_not_believed_blindly() -> None:
     assert virtually(main) == (ModelDetails(), None)
 
 
+def test_what_a_server_refuses_to_tell_is_the_fault_that_it_says() -> None:
+    async def main() -> None:
+        host = admin(lambda _: httpx.Response(404, json={"error": "model 'm:7b' not found"}))
+        try:
+            with pytest.raises(HostUnusable, match="ollama pull m:7b") as caught:
+                await host.show("m:7b")
+            assert caught.value.kind is FaultKind.MODEL_MISSING
+        finally:
+            await host.close()
+
+    virtually(main)
+
+
 def test_a_model_is_described_and_found_in_memory() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/api/show":

@@ -144,10 +144,10 @@ def test_an_overflow_is_for_good_and_a_parser_error_is_not() -> None:
     assert (overflow.permanent, parser.permanent) == (True, False)
 
 
-def test_any_other_400_is_for_good() -> None:
+def test_any_other_400_is_the_rows_fault_until_another_host_disagrees() -> None:
     fault = fault_of_answer(answer(400, "odd"), "m", 1)
     assert isinstance(fault, RowFault)
-    assert fault.permanent
+    assert not fault.permanent
 
 
 def test_a_busy_servers_wish_is_passed_on() -> None:

@@ -70,6 +70,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
         read_spec(tmp_path)
 
 
+def test_a_key_that_only_a_newer_scorer_knows_is_named_and_not_left_out(tmp_path: Path) -> None:
+    write_spec(tmp_path, SPEC)
+    path = tmp_path / FILE
+    path.write_text('second_opinion = "yes"\n' + path.read_text())
+    with pytest.raises(UsageError, match=r"newer scorer: this one does not know second_opinion\nUpgrade scorer"):
+        read_spec(tmp_path)
+
+
 def test_a_folder_without_the_file_is_no_job(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no job in"):
         read_spec(tmp_path)

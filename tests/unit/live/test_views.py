@@ -10,8 +10,9 @@ from rich.console import Console
 from virtual import virtually
 
 from scorer.dispatch.events import Event, HostProgress, Progress
-from scorer.live import JsonView, PlainView, TerminalView, scribe
+from scorer.live import JsonView, PlainView, TerminalView, scribe, tape
 from scorer.live.scribe import AtOnce, Beside
+from scorer.live.tape import at_once
 
 HOST = HostProgress("p40", "up", 4, 4, 12_345, 1.25, 2_345.6, 123.4, None)
 PROGRESS = Progress(700_000, 100_000, 12, 4, 3600.0, 1.25, 480_000.0, None, (HOST,))
@@ -92,7 +93,7 @@ def test_text_of_strangers_moves_no_cursor() -> None:
     terminal, log = Terminal(), io.StringIO()
     view = TerminalView(a_console(terminal), AtOnce)
     view.event(Event("host_away", hostile, "warning"))
-    PlainView(log).event(Event("host_away", hostile, "warning"))
+    PlainView(log, at_once).event(Event("host_away", hostile, "warning"))
     for text in (terminal.getvalue(), log.getvalue()):
         assert "bad [2J" in text
         assert all(char.isprintable() or char == "\n" for char in text)
@@ -122,7 +123,7 @@ def test_a_closed_terminal_silences_the_view_and_disturbs_nobody() -> None:
 
     watching(view, close)
     view.event(Event("host_up", "p40 is up"))
-    for other in (PlainView(terminal), JsonView(terminal)):
+    for other in (PlainView(terminal, at_once), JsonView(terminal, at_once)):
         other.event(Event("host_up", "p40 is up"))
         other.event(Event("host_up", "p40 is up"))
 
@@ -142,7 +143,7 @@ def test_no_color_is_honoured(setting: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_plain_log_has_events_and_a_line_a_minute_but_not_every_failed_try() -> None:
     stream = io.StringIO()
-    view = PlainView(stream)
+    view = PlainView(stream, at_once)
     view.event(Event("job", "for programs", details={"job": "my-job"}))
     view.event(Event("host_up", "p40 is up"))
     view.event(Event("attempt_failed", "row 1 failed", "warning"))
@@ -160,7 +161,7 @@ def test_a_plain_log_has_events_and_a_line_a_minute_but_not_every_failed_try() -
 
 def test_for_programs_every_line_is_one_json_object() -> None:
     stream = io.StringIO()
-    view = JsonView(stream)
+    view = JsonView(stream, at_once)
     view.event(Event("host_up", "two\nlines", details={"host": "p40", "what": object}))
 
     async def main() -> None:
@@ -187,6 +188,16 @@ class Stuck(Terminal):
         return super().write(text)
 
 
+class Slow(Terminal):
+    """A pipe whose reader does something before it takes the next piece."""
+
+    each: Callable[[], object]
+
+    def write(self, text: str) -> int:
+        self.each()
+        return super().write(text)
+
+
 def test_a_terminal_that_takes_nothing_does_not_keep_the_run_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scribe, "PATIENCE_S", 0.0)
     terminal, looks = Stuck(), []
@@ -204,6 +215,49 @@ def test_a_terminal_that_takes_nothing_does_not_keep_the_run_waiting(monkeypatch
     assert len(looks) > 1000
     assert terminal.waits.is_set()
     terminal.released.set()
+
+
+@pytest.mark.parametrize("kind", [PlainView, JsonView])
+def test_a_pipe_that_nobody_reads_keeps_nobody_waiting_and_later_it_is_told_what_was_lost(
+    kind: type[PlainView | JsonView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tape, "MOST_WAITING", 3)
+    pipe = Stuck()
+    view = kind(pipe)
+    view.event(Event("host_up", "line 0 is being written"))
+    assert pipe.waits.wait(60)
+    for i in range(1, 7):
+        view.event(Event("host_up", f"line {i}"))
+    pipe.released.set()
+    assert view.close(), "somebody reads it after all"
+    view.event(Event("on_finish_failed", "the last word"))
+    first, lost, *lines, last = pipe.getvalue().splitlines()
+    assert "line 0" in first
+    assert "3 lines were lost" in lost or json.loads(lost)["lines"] == 3
+    assert ["line 4" in lines[0], "line 5" in lines[1], "line 6" in lines[2]] == [True] * 3
+    assert "the last word" in last
+
+
+def test_a_reader_that_takes_nothing_is_given_up_in_the_end_and_a_slow_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scribe, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(tape, "READER_S", 0.05)
+    pipe = Stuck()
+    view = PlainView(pipe)
+    view.event(Event("host_up", "never read"))
+    assert not view.close()
+    view.event(Event("host_up", "nobody hears it, and nobody waits"))
+    pipe.released.set()
+
+    slow, released = Slow(), threading.Event()
+    slow.each = lambda: released.wait(0.03)
+    monkeypatch.setattr(tape, "READER_S", 0.5)
+    view = PlainView(slow)
+    for i in range(10):
+        view.event(Event("host_up", f"line {i}"))
+    assert view.close(), "every line took a moment, and all of them longer than it waits for one"
+    assert len(slow.getvalue().splitlines()) == 10
 
 
 def test_what_is_asked_of_the_scribe_is_done_in_order_and_only_the_last_picture_is_drawn() -> None:

@@ -1,0 +1,66 @@
+"""The next rows that a host would choose, kept for some picks, since ordering the whole window costs more than a pick.
+
+A comparison of hundreds of rows says not only which is best but which come next. As long as few of the rows have come
+or gone, the next picks of the same host may go by it. At most a tenth of the window has changed meanwhile, so that a
+row which came too late is overtaken by no more than that. Small windows are ordered anew each time. So are those with
+rows of several models, where one pick may change the model that the next is to have, and those of many hosts: a host
+then picks once in a while, and the others have changed much since.
+
+Invariant: a row is given out only if it is the very one that was compared, and still waits.
+"""
+
+from collections import deque
+from collections.abc import Sized
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scorer.core.task import Task
+from scorer.core.window import Window
+
+PART = 10
+FEW_HOSTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Places with the births of their tasks, the best first, good until the window has been picked from so often."""
+
+    best: deque[tuple[int, int]]
+    until: int
+
+
+class ShortLists:
+    """One list a host. `hosts` are the fleet's own, and only counted."""
+
+    def __init__(self, hosts: Sized) -> None:
+        self._hosts = hosts
+        self._lists: dict[str, _List] = {}
+
+    def forget(self) -> None:
+        """Drop all lists: hosts have come or gone."""
+        self._lists.clear()
+
+    def keep(self, name: str, window: Window, places: npt.NDArray[np.intp], scores: npt.NDArray[np.float64]) -> None:
+        """Remember the best of these places for a host; `scores` go with them, small is good."""
+        count = len(places) // PART
+        if count < 2 or len(window.model_names) > 1 or len(self._hosts) > FEW_HOSTS:
+            return
+        best = np.argpartition(scores, count)[:count]
+        best = best[np.argsort(scores[best])]
+        best = places[best[np.isfinite(scores[best])]]
+        pairs = zip(best.tolist(), window.births[best].tolist(), strict=True)
+        self._lists[name] = _List(deque(pairs), window.picks + count)
+
+    def next(self, name: str, window: Window) -> Task | None:
+        """Return the best of a host's list that still waits and has no history, None if the window is to be ordered."""
+        kept = self._lists.get(name)
+        if kept is None or window.picks > kept.until:
+            return None
+        while kept.best:
+            place, birth = kept.best.popleft()
+            task = window.born(place, birth)
+            if task is not None:
+                return None if task.history else task
+        return None
