@@ -97,10 +97,6 @@ class Market:
 
     # -- learning -----------------------------------------------------------------------------------------------------
 
-    def outputs(self, model: str) -> Outputs:
-        """Return what is known of a model's output lengths."""
-        return self._outputs[self._model(model)]
-
     def ratio(self, model: str) -> TokenRatio:
         """Return what is known of a model's characters per token."""
         return self._ratios[self._model(model)]

@@ -47,8 +47,8 @@ class ShortLists:
         count = len(places) // PART
         if count < 2 or len(window.model_names) > 1 or len(self._hosts) > FEW_HOSTS:
             return
-        best = np.argpartition(scores, count)[:count]
-        best = best[np.argsort(scores[best])]
+        # of equals the one that came first
+        best = np.lexsort((window.births[places], scores))[:count]
         best = places[best[np.isfinite(scores[best])]]
         pairs = zip(best.tolist(), window.births[best].tolist(), strict=True)
         self._lists[name] = _List(deque(pairs), window.picks + count)

@@ -215,6 +215,19 @@ def test_rows_that_a_stalled_server_had_not_begun_are_given_up_at_their_deadline
     assert result.unfinished == result.dead == 0
 
 
+def test_a_second_copy_that_dies_with_its_host_leaves_the_row_to_the_first() -> None:
+    hosts = with_event(HOME, "p40", SimEvent(60.0, "slows", 20.0))
+    tries = simulate(hosts, Work(60, seed=1)).tries
+    first = next(one for one in tries if not one.won)
+    copy = next(one for one in tries if one.row == first.row and one.won)
+    assert first.start_s < copy.start_s
+    hosts = with_event(hosts, copy.host, SimEvent((copy.start_s + copy.end_s) / 2, "dies"))
+    result = simulate(hosts, Work(60, seed=1))
+    check(result, hosts, 60)
+    assert [one.won for one in result.tries if one.row == copy.row and one.host == copy.host] == [False]
+    assert (result.dead, result.unfinished) == (0, 0)
+
+
 def test_rows_of_a_model_that_a_host_lacks_leave_it_idle_long_before_the_end() -> None:
     hosts = (SimHost("all", 400, 30), SimHost("a", 400, 30, models=("a",)))
     result = simulate(hosts, Work(1600, seed=1, models=("a", "b")))
