@@ -56,7 +56,7 @@ layers: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/dev.stamp
-	$(BIN)/pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # What decides about rows and keeps them is tested branch by branch.
 covered: pytest

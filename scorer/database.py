@@ -24,7 +24,8 @@ from scorer.errors import Damaged, DiskFull, StoreError, UsageError
 BUSY_TIMEOUT_S = 5.0
 LOG_CHECKPOINT_PAGES = 4000
 LOG_KEPT_BYTES = 16 << 20
-LOG_LARGE_BYTES = 32 << 20
+LOG_LARGE_BYTES = 24 << 20
+LOG_AGAIN_BYTES = 8 << 20
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "davfs", "drvfs", "glusterfs", "gpfs", "lustre", "ncpfs"}
@@ -119,15 +120,15 @@ class Database:
     def tidy_log(self) -> None:
         """Truncate the write-ahead log if it is large, which happens only when some reader is always about.
 
-        It waits for the readers; when they do not leave in time, the next try comes only after the log has grown by as
-        much again, so that commits do not queue up behind it.
+        It waits for the readers; when they do not leave in time, the next try comes only after the log has grown
+        by some more, so that commits do not queue up behind it.
         """
         size_bytes = self._log.stat().st_size
         if size_bytes < self._large_bytes:
             return
         with self._changing(), self._connection.begin():
             busy = self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-        self._large_bytes = size_bytes + LOG_KEPT_BYTES if busy else LOG_LARGE_BYTES
+        self._large_bytes = size_bytes + LOG_AGAIN_BYTES if busy else LOG_LARGE_BYTES
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

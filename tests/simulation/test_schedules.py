@@ -11,7 +11,7 @@ from simulation.many import Played, play
 from simulation.play import Play
 from simulation.schedule import EVENTS, ILLS, draw
 
-BLOCKS = 12
+BLOCKS = 8
 BLOCK = 25
 
 

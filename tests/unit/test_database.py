@@ -158,7 +158,7 @@ def test_a_reader_that_stays_puts_the_cut_off_without_blocking_every_commit(
         monkeypatch.setattr(db, "_large_bytes", 50_000)
         db.tidy_log()
         assert log.stat().st_size > 100_000
-        assert db._large_bytes == log.stat().st_size + database.LOG_KEPT_BYTES
+        assert db._large_bytes == log.stat().st_size + database.LOG_AGAIN_BYTES
     reader.close()
     monkeypatch.setattr(db, "_large_bytes", 50_000)
     db.tidy_log()

@@ -205,11 +205,15 @@ def test_a_server_makes_wait_what_it_does_not_serve_yet() -> None:
 
 
 def test_rows_that_a_stalled_server_had_not_begun_are_given_up_at_their_deadline_and_scored_elsewhere() -> None:
-    stalls = SimHost("a", 400, 30, climb=True, events=(SimEvent(400.0, "slows", 1000.0),))
-    hosts = (SimHost("b", 400, 30), stalls)
+    steady, climbs = SimHost("b", 400, 30), SimHost("a", 400, 30, climb=True)
+    before = [one for one in simulate((steady, climbs), Work(1600, seed=1)).tries if one.host == "a"]
+    # a moment at which it has two rows, of which it serves one
+    late = [one for one in before if one.start_s > 300]
+    at_s = next(two.start_s + 0.1 for one in late for two in late if one.start_s < two.start_s < one.end_s - 1)
+    hosts = with_event((steady, climbs), "a", SimEvent(at_s, "slows", 1000.0))
     result = simulate(hosts, Work(1600, seed=1))
     check(result, hosts, 1600)
-    stalled = [one for one in result.tries if one.host == "a" and one.start_s < 400.0 < one.end_s]
+    stalled = [one for one in result.tries if one.host == "a" and one.start_s < at_s < one.end_s]
     assert len(stalled) > 1, "one was served, others waited"
     assert not any(one.won for one in stalled)
     assert result.unfinished == result.dead == 0
