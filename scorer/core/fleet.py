@@ -291,7 +291,7 @@ class Fleet:
         name = host.member.name
         if not self._priced or not self._market.knows(name):
             return self._first(host, window)
-        if not window.last and (kept := self._short_lists.next(name, window)):
+        if kept := self._short_lists.next(name, window):
             return kept
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]

@@ -4,7 +4,7 @@ A comparison of hundreds of rows says not only which is best but which come next
 or gone, the next picks of the same host may go by it. At most a tenth of the window has changed meanwhile, so that a
 row which came too late is overtaken by no more than that. Small windows are ordered anew each time. So are those with
 rows of several models, where one pick may change the model that the next is to have, and those of many hosts: a host
-then picks once in a while, and the others have changed much since.
+then picks once in a while, and the others have changed much since. Of the last rows each is looked at by itself.
 
 Invariant: a row is given out only if it is the very one that was compared, and still waits.
 """
@@ -45,7 +45,7 @@ class ShortLists:
     def keep(self, name: str, window: Window, places: npt.NDArray[np.intp], scores: npt.NDArray[np.float64]) -> None:
         """Remember the best of these places for a host; `scores` go with them, small is good."""
         count = len(places) // PART
-        if count < 2 or len(window.model_names) > 1 or len(self._hosts) > FEW_HOSTS:
+        if count < 2 or window.last or len(window.model_names) > 1 or len(self._hosts) > FEW_HOSTS:
             return
         # of equals the one that came first
         best = np.lexsort((window.births[places], scores))[:count]
@@ -56,7 +56,7 @@ class ShortLists:
     def next(self, name: str, window: Window) -> Task | None:
         """Return the best of a host's list that still waits and has no history, None if the window is to be ordered."""
         kept = self._lists.get(name)
-        if kept is None or window.picks > kept.until:
+        if kept is None or window.last or window.picks > kept.until:
             return None
         while kept.best:
             place, birth = kept.best.popleft()

@@ -94,6 +94,16 @@ def test_a_window_with_several_models_has_no_list() -> None:
     assert compared(window).next("a", window) is None
 
 
+def test_the_last_rows_are_on_no_list() -> None:
+    window = filled()
+    lists = compared(window)
+    window.last = True
+    assert lists.next("a", window) is None
+    lists = compared(window)
+    window.last = False
+    assert lists.next("a", window) is None
+
+
 def test_among_many_hosts_there_are_no_lists() -> None:
     window = filled()
     assert compared(window, FEW_HOSTS).next("a", window) is not None
