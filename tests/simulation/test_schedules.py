@@ -4,7 +4,11 @@ A block is one test, so that they spread over the processors. How many there are
 into the quarter of an hour that a push has: `tests/campaign.py` plays as many as one likes.
 """
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from simulation.many import Played, play
@@ -42,3 +46,21 @@ def test_a_broken_promise_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPat
     assert (
         "python tests/campaign.py schedules --first 7 --count 1\n    AssertionError: a row is missing" in played.lines()
     )
+
+
+def test_a_campaign_goes_on_where_its_record_ends(tmp_path: Path) -> None:
+    record, campaign = tmp_path / "done.jsonl", Path(__file__).parents[1] / "campaign.py"
+    command = [sys.executable, campaign, "schedules", "--count", "2", "--record", record, "--processes", "1"]
+
+    def figures() -> list[str]:
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+        )
+        return done.stdout.splitlines()[:-1]
+
+    first, lines = figures(), record.read_text()
+    assert first[0] == "2 schedules, 0 broken promises"
+    assert figures() == first
+    assert record.read_text() == lines
+    record.write_text(lines.replace('"schedules":2', '"schedules":7'))
+    assert figures()[0] == "7 schedules, 0 broken promises"
