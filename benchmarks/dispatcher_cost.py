@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import anyio
+import pyarrow as pa
 from machine import header, peak_mb
 from rows import write_parquet
 from server import MODEL, serving
@@ -130,12 +131,18 @@ class _Clock:
         print(json.dumps(figures | parts))
 
 
+def _import_all() -> None:
+    """Import what is imported on first use: pyarrow's first array imports pandas."""
+    pa.array([0])
+
+
 def _reference(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str]) -> None:
     from reference import Reference, open_queue
 
     from scorer import templates
 
     engine = open_queue(folder, rows)
+    _import_all()
     work = Reference(dataset, folder, templates.load("quality"), MODEL)
     clock = _Clock()
     clock.start()
@@ -207,6 +214,7 @@ def _scorer(dataset: Path, folder: Path, rows: int, slots: int, urls: list[str],
     from scorer.jobs.run import run
     from scorer.jobs.submit import RunOptions
 
+    _import_all()
     meters = _meters() if metered else ()
     hosts = folder / "hosts.toml"
     tables = [f'[[hosts]]\nname = "host-{i}"\nurl = "{url}"\nslots = {slots}\n' for i, url in enumerate(urls)]

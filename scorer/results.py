@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
 from scorer.core.kept import kept_arrays
 from scorer.core.result import ResultRow
@@ -230,7 +231,7 @@ def _groups(chunks: Iterable[Sequence[ResultRow]], schema: pa.Schema) -> Iterato
 
 def _batch(rows: Sequence[ResultRow], schema: pa.Schema) -> pa.RecordBatch:
     columns = dict(zip(ResultRow._fields, zip(*rows, strict=True), strict=False)) if rows else {}
-    scores = [json.loads(text) if text else {} for text in columns.get("fields", ())]
+    scores = [from_json(text, cache_strings="keys") if text else {} for text in columns.get("fields", ())]
     kept_types = {field.name: field.type for field in schema if _source(field) == b"kept"}
     kept = kept_arrays(columns.get("kept", ()), kept_types)
     return pa.RecordBatch.from_arrays([_array(field, columns, scores, kept) for field in schema], schema=schema)

@@ -22,7 +22,7 @@ def done(row: int, *, model: str = "m", sample: int = 0, score: float | None = 7
         duration_s=1.5,
         finished_at=1_700_000_000.25,
     )
-    return replace(entry, **changes)
+    return entry._replace(**changes)
 
 
 def died(row: int, *, model: str = "m", sample: int = 0, kind: str = "deadline", **changes: object) -> Died:

@@ -4,7 +4,6 @@ Averages are of logarithms, so that one reply ten times too slow moves them no m
 """
 
 import math
-from dataclasses import replace
 
 from scorer.core.task import Reply
 
@@ -17,10 +16,16 @@ MIN_WEIGHT = 0.03
 
 
 class LogMean:
-    """A running geometric mean whose memory fades: weight max(1/(n+1), 0.03) for each new value."""
+    """A running geometric mean whose memory fades: weight max(1/(n+1), 0.03) for each new value.
+
+    `value` is the mean, None before the first of the `count` values.
+    """
+
+    __slots__ = ("_log", "count", "value")
 
     def __init__(self) -> None:
         self.count = 0
+        self.value: float | None = None
         self._log = 0.0
 
     def add(self, value: float) -> None:
@@ -30,11 +35,8 @@ class LogMean:
         self.count += 1
         weight = max(1 / self.count, MIN_WEIGHT)
         self._log += weight * (math.log(value) - self._log)
-
-    @property
-    def value(self) -> float | None:
-        """The mean, None before the first value."""
-        return math.exp(self._log) if self.count else None
+        # it is read far oftener than it changes
+        self.value = math.exp(self._log)
 
 
 class TokenRatio:
@@ -71,7 +73,7 @@ class TokenRatio:
             return reply
         prompt = self.tokens(chars) if reply.prompt_tokens is None else reply.prompt_tokens
         output = self.tokens(len(reply.text)) if reply.output_tokens is None else reply.output_tokens
-        return replace(reply, prompt_tokens=prompt, output_tokens=output)
+        return reply._replace(prompt_tokens=prompt, output_tokens=output)
 
 
 class Pace:

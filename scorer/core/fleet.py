@@ -8,7 +8,7 @@ Rules (pull, never push):
 
 * A free slot takes the waiting row that its host is best at, compared with all others (`price.py`); a host that has not
   replied yet takes the first one. A host that already failed a row takes it at four times its cost, and not at all
-  while another usable host has not tried.
+  while another host in service, one on trial included, has not tried.
 * A row too long for a host's context goes to the host with the largest context of all (`contexts.py`).
 * A slot whose request failed is held for a while, so that failing fast never attracts work.
 * When these are the last rows, `endgame.py` says who takes one, and which get a second copy.
@@ -179,7 +179,9 @@ class Fleet:
         """Take the best waiting row for a free slot of the host out of the window; None if it gets none now."""
         host = self._hosts.get(name)
         self._window = window
-        if host is None or host.free(now) <= 0 or self._last_rows.rests(name, now, waiting=len(window) > 0):
+        if host is None or host.free(now) <= 0:
+            return None
+        if window.last and self._last_rows.rests(name, now, waiting=len(window) > 0):
             return None
         slot = None
         if len(window):
@@ -223,7 +225,7 @@ class Fleet:
         self._last_rows.changed()
         if flight is None:
             return None
-        flight.task = replace(flight.task, tries=flight.task.tries + 1)
+        flight.task = flight.task._replace(tries=flight.task.tries + 1)
         return None if flight.copies else flight.task
 
     def due(self, now: float) -> float | None:
@@ -242,8 +244,8 @@ class Fleet:
         return self._contexts.hopeless(chars, num_predict)
 
     def takers(self, task: Task) -> int:
-        """Count the usable hosts whose model and context fit the row."""
-        return sum(host.usable and self._contexts.can_take(host.member, task) for host in self._hosts.values())
+        """Count the hosts in service whose model and context fit the row."""
+        return sum(host.in_service and self._contexts.can_take(host.member, task) for host in self._hosts.values())
 
     def can_go_on(self, window: Window) -> bool:
         """Whether a usable host could take one of the waiting rows, now or when a slot comes free."""
@@ -256,8 +258,7 @@ class Fleet:
 
     def stuck(self, window: Window) -> list[TaskKey]:
         """Return the waiting rows that no host present and well can take: only absent ones could."""
-        hosts = [host for host in self._hosts.values() if host.up and host.accepting]
-        present = [host.member for host in hosts if host.breaker.state is not BreakerState.OPEN]
+        present = [host.member for host in self._hosts.values() if host.in_service]
         return [task.key for task in window if not any(self._contexts.can_take(member, task) for member in present)]
 
     def free_hosts(self, now: float) -> list[str]:
@@ -291,7 +292,7 @@ class Fleet:
         name = host.member.name
         if not self._priced or not self._market.knows(name):
             return self._first(host, window)
-        if kept := self._short_lists.next(name, window):
+        if kept := self._short_lists.next(name, window, now):
             return kept
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]
@@ -307,7 +308,7 @@ class Fleet:
             task = window.at(int(places[best]))
             if not task.history or best in dear:
                 scores[best] = np.inf
-                self._short_lists.keep(name, window, places, scores)
+                self._short_lists.keep(name, window, places, scores, now)
                 return task
             scores[best] *= self._cost(host, task)
             dear.add(best)
@@ -391,11 +392,15 @@ class Fleet:
 
     def _learn(self, host: HostState, slot: Slot, outcome: Scored, now: float, *, saturated: bool) -> None:
         task, reply = slot.task, outcome.reply
-        host.succeeded(now, task.chars, outcome.duration_s)
-        if slot.expected_s:
-            self._last_rows.learn(slot.expected_s, outcome.duration_s)
+        host.succeeded(now)
         host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
         self._tell_market(host)
+        self._market.worked(slot.host, outcome.duration_s)
+        if not (slot.loads or host.teaches(now)):
+            return
+        host.pace.learn(task.chars, outcome.duration_s)
+        if slot.expected_s:
+            self._last_rows.learn(slot.expected_s, outcome.duration_s)
         self._market.learn(slot, reply, outcome.duration_s, self._window)
         self._replies += 1
         if self._replies.bit_count() == 1:
@@ -404,7 +409,7 @@ class Fleet:
 
     def _failed(self, host: HostState, task: Task, outcome: Failed, slot: Slot, now: float) -> Settled:
         attempt = self._absolve(slot, outcome.attempt)
-        task = replace(task, tries=task.tries + attempt.sent)
+        task = task._replace(tries=task.tries + attempt.sent)
         if attempt.blame is Blame.NOBODY:
             return Settled(task, attempt=attempt)
         if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
@@ -414,7 +419,7 @@ class Fleet:
             self._suspect_local_fault(now)
         if attempt.blame is Blame.ROW and attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
             self._suspect_garbage(host, now)
-        task = replace(task, history=(*task.history, attempt))
+        task = task._replace(history=(*task.history, attempt))
         return Settled(task, attempt=attempt, dead=self._verdict(task, host))
 
     def _tell_market(self, host: HostState) -> None:
@@ -438,7 +443,7 @@ class Fleet:
     def _untried_elsewhere(self, host: HostState, task: Task) -> bool:
         return any(
             other is not host
-            and other.usable
+            and other.in_service
             and not task.failed_on(other.member.name)
             and self._contexts.can_take(other.member, task)
             for other in self._hosts.values()
@@ -450,7 +455,7 @@ class Fleet:
         if last.kind is FaultKind.CONTEXT_OVERFLOW:
             larger = self._contexts.largest(task.key.model) > host.member.num_ctx
         # a host that this very fault has put aside is not the only one: another that is left has not been asked
-        takers = self.takers(task) + (not host.usable)
+        takers = self.takers(task) + (not host.in_service)
         return verdict(task.history, takers, larger_context=larger)
 
     def _absolve(self, slot: Slot, attempt: Attempt) -> Attempt:
@@ -466,7 +471,7 @@ class Fleet:
         attempt = replace(attempt, blame=Blame.HOST, permanent=False)
         host.last_fault = f"{attempt.kind}: {attempt.message}"
         unusable = f"refused its first {host.refused} requests: {attempt.message}"
-        task = replace(task, history=(*task.history, attempt))
+        task = task._replace(history=(*task.history, attempt))
         return Settled(task, attempt=attempt, unusable=unusable if host.refused >= MAX_REFUSED else None)
 
     def _suspect_garbage(self, host: HostState, now: float) -> None:

@@ -5,6 +5,7 @@ Rules here concern one host alone; what compares hosts is the fleet's. Times are
 Invariant: `free` is never more than the limit less what is in flight and held.
 """
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +21,8 @@ BUSY_PAUSE_S = 2.0
 MAX_BUSY_PAUSE_S = 60.0
 MAX_BUSY = 10
 LOAD_BACKOFF_S = 30.0
+ALL_OF_THE_FIRST = 32
+LEARN_EVERY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,21 @@ class HostState:
     refused_at: float | None = None
     completed: int = 0
     last_fault: str | None = None
+    _learned_at: float = -math.inf
 
     @property
     def usable(self) -> bool:
         """Whether rows may be expected to come back from it."""
         return self.up and self.accepting and self.breaker.state is BreakerState.CLOSED
 
+    @property
+    def in_service(self) -> bool:
+        """Whether it takes rows at all, be it one on trial."""
+        return self.up and self.accepting and self.breaker.state is not BreakerState.OPEN
+
     def free(self, now: float) -> int:
         """Slots that may take a row now."""
-        if not (self.up and self.accepting) or now < self.paused_until or self.breaker.state is BreakerState.OPEN:
+        if not self.in_service or now < self.paused_until:
             return 0
         limit = 1 if self.breaker.state is BreakerState.HALF_OPEN else self.limit.value
         if self.held_until:
@@ -104,13 +113,19 @@ class HostState:
         """Return the times until which slots rest after failures."""
         return [*self.held_until, self.paused_until]
 
-    def succeeded(self, now: float, chars: int, duration_s: float) -> None:
+    def succeeded(self, now: float) -> None:
         """Note a valid score."""
         self.breaker.success(now)
         self.busy_in_a_row = 0
         self.validity.note(valid=True)
         self.completed += 1
-        self.pace.learn(chars, duration_s)
+
+    def teaches(self, now: float) -> bool:
+        """Whether to learn from a reply: of a host that answers hundreds of times a second a part says as much."""
+        if self.completed > ALL_OF_THE_FIRST and now - self._learned_at < LEARN_EVERY_S:
+            return False
+        self._learned_at = now
+        return True
 
     def hold(self, now: float) -> None:
         """Keep a slot empty after a failure: failing fast must never attract work."""

@@ -5,7 +5,7 @@ perfectly valid answer to the wrong question.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scorer.core.estimate import TokenRatio
 from scorer.core.task import Reply
@@ -18,8 +18,7 @@ CONTEXT_SLACK = 8
 ParseReply = Callable[[Reply], dict[str, object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What the request allowed: the host's context and the output cap in tokens, and the prompt's characters.
 
     `accept_cut`: an answer that ended at the cap is one all the same, as where a benchmark's metric reads free text.

@@ -26,6 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyarrow import types
+from pydantic_core import from_json
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _Change = Callable[["Json", pa.DataType], "Json"]
@@ -60,7 +61,7 @@ def kept_json(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
 
 def kept_arrays(rows: Sequence[str], types: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
     """Turn objects that `kept_json` wrote back into arrays of `types` (kept types), one value a row."""
-    objects = [json.loads(row) for row in rows]
+    objects = [from_json(row, cache_strings="keys") for row in rows] if types else []
     return {name: _from_json([item[name] for item in objects], type_) for name, type_ in types.items()}
 
 

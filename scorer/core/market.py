@@ -113,7 +113,6 @@ class Market:
         self._guess_others(host, model)
         if slot.loads and reply.load_s is not None:
             self._residence.set_loaded(host, model, reply.load_s)
-        self._residence.worked(host, duration_s)
         self._counts[host] += 1
         self._since_repricing += 1
         if self._counts[host] == 1:
@@ -124,6 +123,10 @@ class Market:
         early = self._counts[host] <= FIRST_REPLIES and len(self._index) <= CLASSES
         if early or self._since_repricing >= self._every:
             self.reprice(window)
+
+    def worked(self, name: str, duration_s: float) -> None:
+        """Note how long a host was busy with the model that it has."""
+        self._residence.worked(self.host(name), duration_s)
 
     def set_loaded(self, name: str, model: str, load_s: float | None = None) -> None:
         """Say which model a host has in memory, or is about to; `load_s`: what loading it took, where that is known."""

@@ -22,8 +22,7 @@ class Tried:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(NamedTuple):
     """A task ended with a valid score.
 
     `fields`: the parsed record in the template's order. `score`: the figure that histograms count, if there is one.

@@ -84,9 +84,8 @@ class Attempt:
     sent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A unit of work in memory.
+class Task(NamedTuple):
+    """A unit of work in memory; a tuple like all that is made anew for each row, since a frozen class costs thrice.
 
     `user` is the rendered prompt after the constant system text. `kept` are the kept columns as one JSON object.
     `chars` counts system and user text. `tries` counts what was sent before, cut-off runs not included. `recipe` names
@@ -117,7 +116,7 @@ class Dead:
 def verdict(history: Sequence[Attempt], takers: int, *, larger_context: bool) -> Dead | None:
     """Say whether a task is dead after these attempts; None lets it wait for another try.
 
-    `takers` is the number of hosts that could take the row at all, the last one that failed it and every usable one;
+    `takers` is the number of hosts that could take the row at all, the last one that failed it and each in service;
     `larger_context` says whether a configured host has a larger context than the one that reported an overflow.
     """
     if not history:
@@ -171,8 +170,7 @@ def variation(history: Sequence[Attempt]) -> Variation:
     return Variation(seed_step=bad, temperature_step=min(0.1 * bad, 0.5), num_predict_factor=min(2**cut, 4))
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a host answered, before anyone believed it.
 
     Times are seconds as the server measured them, None where it does not say. `finish` is `stop` or `length`; anything
@@ -193,8 +191,7 @@ class Reply:
     first_token: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """An attempt that ended with a valid score. `fields` is the parsed record, score first."""
 
     reply: Reply

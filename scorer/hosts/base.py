@@ -7,7 +7,7 @@ work on the server.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scorer.core.task import Reply
 
@@ -31,8 +31,7 @@ class Frame:
     keep_alive: str = "30m"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One row's request: the frame, the text of the row and the sampling options.
 
     `stop`: the answer ends before any of these texts. `top_logprobs`: how many candidates for the first token are

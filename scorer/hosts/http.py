@@ -9,13 +9,13 @@ even in a message that quotes a server that quotes it.
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from math import isfinite
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import urlencode
 
 import anyio
 import httpx
+import orjson
 
 import scorer
 from scorer.config import HostConfig
@@ -38,8 +38,7 @@ TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
 COMPLETIONS = frozenset({"message", "response", "choices", "outputs"})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole HTTP answer below 300 or from 400 up. `document` is its JSON object, None if it is anything else."""
 
     status: int
@@ -206,9 +205,11 @@ def _with_type(headers: httpx.Headers, kind: str) -> httpx.Headers:
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:
-    text = _ENCODER.encode(body)
-    # half of a surrogate pair is no character: some servers refuse the whole request over it
-    return text.encode("utf-8", "replace")
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        # half of a surrogate pair is no character: some servers refuse the whole request over it
+        return _ENCODER.encode(body).encode("utf-8", "replace")
 
 
 def _is_completion(document: Mapping[str, object] | None) -> bool:
@@ -268,10 +269,18 @@ async def _split(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 def _document(body: bytes) -> dict[str, object] | None:
     """Parse strictly: UTF-8, no NaN or infinity by any spelling, no nesting deeper than the parser bears."""
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # half of a surrogate pair, escaped, is JSON by the letter, and what follows knows what to do with it
+        value = _by_the_letter(body)
+    return value if isinstance(value, dict) else None
+
+
+def _by_the_letter(body: bytes) -> object:
+    try:
+        return _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _refuse_constant(name: str) -> float:

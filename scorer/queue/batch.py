@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from scorer.core.result import Died, Done, Entry, Tried
 from scorer.queue import statements as sql
 
@@ -64,8 +66,8 @@ class Batch:
             self._add_death(key, entry)
         return True
 
-    def writes(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield statements for the driver with their rows, tries before ends; none without rows."""
+    def writes(self) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+        """Yield statements for the driver with their parameters, tries before ends; none without rows."""
         scores = [
             {"model": model, "host": host, "score": score, "rows": rows}
             for (model, host, score), rows in self._scores.items()
@@ -80,7 +82,7 @@ class Batch:
             (sql.ADD_TO_SCORE_TALLY, scores),
         ):
             if rows:
-                yield statement, rows
+                yield statement.text, statement.values(rows)
 
     def _add_try(self, key: Key, entry: Tried) -> None:
         model, row, sample = key
@@ -110,7 +112,7 @@ class Batch:
         row = self._end(key, entry, sql.DONE)
         row["seq"] = self._seq
         row["score"] = entry.score
-        row["fields"] = storable(_to_json(entry.fields))
+        row["fields"] = fields_json(entry.fields)
         self._results.append(row)
         self._tally(key[0], row["host"], entry, row["finished_at"])
 
@@ -142,9 +144,9 @@ class Batch:
         }
 
     def _tally(self, model: int, host: str, entry: Done, finished_us: int) -> None:
-        sums = self._hosts.setdefault(
-            (model, host),
-            {
+        sums = self._hosts.get((model, host))
+        if sums is None:
+            sums = self._hosts[model, host] = {
                 "model": model,
                 "host": host,
                 "rows": 0,
@@ -152,8 +154,7 @@ class Batch:
                 "output_tokens": 0,
                 "busy_s": 0.0,
                 "last_finished_at": finished_us,
-            },
-        )
+            }
         sums["rows"] += 1
         sums["prompt_tokens"] += entry.prompt_tokens or 0
         sums["output_tokens"] += entry.output_tokens or 0
@@ -161,6 +162,15 @@ class Batch:
         sums["last_finished_at"] = max(sums["last_finished_at"], finished_us)
         if entry.score is not None:
             self._scores[model, host, entry.score] += 1
+
+
+def fields_json(fields: dict[str, object]) -> str:
+    """Write a score's fields as compact JSON; what is no finite number is written as JavaScript writes it."""
+    try:
+        return to_json(fields, inf_nan_mode="constants").decode()
+    except PydanticSerializationError:
+        # a lone surrogate, which only free text of a suite can hold
+        return storable(_to_json(fields))
 
 
 def _storable_or_none(text: str | None) -> str | None:

@@ -14,7 +14,7 @@ def result_pages(database: Database, first_seq: int, last_seq: int) -> Iterator[
     for first in range(first_seq, last_seq + 1, PAGE_ROWS):
         with database.read() as db:
             page = {"first": first, "last": min(first + PAGE_ROWS - 1, last_seq)}
-            rows = [ResultRow._make(row) for row in db.execute(sql.RESULT_PAGE, page)]
+            rows = list(map(ResultRow._make, db.execute(sql.RESULT_PAGE, page).all()))
         yield rows
 
 

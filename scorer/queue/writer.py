@@ -22,7 +22,7 @@ from scorer.database import Database
 from scorer.errors import FaultKind, StoreError, UsageError
 from scorer.failpoints import failpoint
 from scorer.queue import statements as sql
-from scorer.queue.batch import Batch, microseconds
+from scorer.queue.batch import Batch, Key, microseconds
 from scorer.queue.pages import dead_pages, result_pages
 from scorer.queue.reader import counts, elapsed_s
 from scorer.queue.schema import bring_up_to_date
@@ -107,8 +107,7 @@ class Queue:
         failpoint("commit-begun")
         keys = [(self._models[entry.key.model], entry.key.row, entry.key.sample) for entry in batch]
         with self._writing() as db:
-            waiting = {tuple(key) for key in db.execute(sql.WAITING, {"keys": json.dumps(keys)})}
-            rows = Batch(db.scalars(sql.LAST_SEQ).one(), waiting)
+            rows = Batch(db.scalars(sql.LAST_SEQ).one(), _waiting(db, keys))
             counted = sum([rows.add(key, entry) for key, entry in zip(keys, batch, strict=True)])
             for statement, values in rows.writes():
                 db.exec_driver_sql(statement, values)
@@ -235,3 +234,11 @@ def _attempt(row: Row[tuple[object, ...]]) -> Attempt:
         completion=row.completion,
         sent=row.sent,
     )
+
+
+def _waiting(db: Connection, keys: Sequence[Key]) -> set[Key]:
+    """Return those of the tasks that are pending."""
+    each, asked = set(keys), {"keys": json.dumps(keys)}
+    if db.scalars(sql.COUNT_WAITING, asked).one() == len(keys) == len(each):
+        return each
+    return {(model, row, sample) for model, row, sample in db.execute(sql.WAITING, asked)}

@@ -9,9 +9,8 @@ import random
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
@@ -25,6 +24,7 @@ from virtual import inline
 from scorer import failpoints, publish
 from scorer.core.result import Done
 from scorer.dispatch import ledger, loop
+from scorer.dispatch.events import Event
 from scorer.dispatch.loop import Ending
 from scorer.errors import DiskFull, StoreError
 
@@ -76,7 +76,7 @@ class Store:
         if self._is_on("duplicates"):
             again = self._rng.sample(self._committed, min(3, len(self._committed))) + new[:1]
             self._found["duplicate reply"] += len(again)
-            entries += [replace(entry, completion="a forged second answer") for entry in again]
+            entries += [entry._replace(completion="a forged second answer") for entry in again]
         self._committed += new
         return entries
 
@@ -196,21 +196,23 @@ class Play:
             row: {host.name: host.answers.get(text or "", []) for host in world.hosts} for row, text in enumerate(texts)
         }
         rows = check_invariants(world.job, expected=len(texts), answers=answers)
-        charged = _charges(world.job)
+        charged, left = _charges(world.job), _in_service_at_deaths(world.view.events)
         for row in rows:
             text = texts[row["row"]]  # type: ignore[call-overload]
             if row["status"] == "done":
                 assert row["score"] == expected_score(text or "")
                 assert row["model_digest"] != OTHER_DIGEST
             else:
-                self._check_death(row, text, charged.get(row["row"], set()))  # type: ignore[arg-type]
+                number = int(str(row["row"]))
+                self._check_death(row, text, charged.get(number, set()), left.get(number, set()))
         assert world.copies.most <= 2, f"{world.copies.most} copies of a row ran at once"
         if world.slots is not None:
             assert all(host.most_running <= world.slots for host in world.hosts), "more in flight than allowed"
         well = world.hosts[0]
         assert not {a.ended for a in well.asked} - {"answered", "overflow", "cancelled"}
 
-    def _check_death(self, row: dict[str, object], text: str | None, hosts: set[str]) -> None:
+    def _check_death(self, row: dict[str, object], text: str | None, hosts: set[str], left: set[str]) -> None:
+        """`hosts` are those charged with it, `left` those that took rows when it died."""
         kind = str(row["error"]).split(":")[0]
         self._found[f"dead: {kind}"] += 1
         if not (text or "").strip():
@@ -219,7 +221,9 @@ class Play:
         elif kind == "context_overflow":
             assert len(text or "") > LONGEST_CHARS, "one host's word is enough, but it was not true"
         else:
-            assert len(hosts) > 1, f"row {row['row']} died of {hosts} alone: {row['error']}"
+            alone = len(hosts) == 1
+            assert not (alone and left - hosts), f"row {row['row']} died of {hosts}, and of {left} not: {row['error']}"
+            self._found["died of the only host that took rows"] += alone
 
     def _count(self) -> Counter[str]:
         for host in self.world.hosts:
@@ -237,6 +241,23 @@ class Play:
 
 
 TOLD = ("clock_jump", "disk_full", "disk_ok", "host_down", "host_left_out", "host_removed", "host_added", "stopping")
+
+
+def _in_service_at_deaths(events: Iterable[Event]) -> dict[int, set[str]]:
+    """Return for each row that died which hosts took rows just then, by what the run said."""
+    up: set[str] = set()
+    found: dict[int, set[str]] = {}
+    for event in events:
+        host = str(event.details.get("host"))
+        if event.kind == "started":
+            up.clear()
+        elif event.kind == "host_up":
+            up.add(host)
+        elif event.kind in ("host_down", "host_left_out", "host_removed", "host_resting"):
+            up.discard(host)
+        elif event.kind == "row_dead":
+            found[int(str(event.details["row"]))] = set(up)
+    return found
 
 
 # -- what happens to the run itself ----------------------------------------------------------------------------------

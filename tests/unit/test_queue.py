@@ -1,3 +1,4 @@
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from scorer.core.task import Blame, TaskKey
 from scorer.database import Database
 from scorer.errors import DiskFull, FaultKind, StoreError, UsageError
 from scorer.queue import Queue, Reader, schema
-from scorer.queue.batch import storable
+from scorer.queue.batch import fields_json, storable
 from scorer.queue.statements import ENQUEUE_TASKS
 
 NOW = 1_700_000_000.0
@@ -160,6 +161,16 @@ class TestCommit:
         assert row.fields == '{"reason":"a\ufffdb\\u0000c"}'
         assert queue.pending("m", None, 1)[0].history[0].message == "a\ufffdb\x00c"
         assert next(queue.dead_rows())[0].error == "a\ufffdb\x00c"
+
+    @given(
+        st.dictionaries(
+            st.text(max_size=5),
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+            max_size=4,
+        )
+    )
+    def test_fields_are_stored_as_json_with_every_value(self, fields: dict[str, object]) -> None:
+        assert repr(json.loads(fields_json(fields))) == repr(fields)
 
     @given(st.text(st.characters(exclude_categories=())))
     def test_storable_text_is_utf8_and_changes_only_surrogates(self, text: str) -> None:

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -111,10 +110,10 @@ def test_replies_to_empty_texts_alone_predict_nothing() -> None:
 def test_lengths_that_a_server_does_not_count_are_estimated_and_those_it_counts_are_not() -> None:
     ratio = TokenRatio()
     uncounted = Reply(text="x" * 40, finish="stop")
-    assert ratio.counted(uncounted, 400) == replace(uncounted, prompt_tokens=100, output_tokens=10)
-    half = replace(uncounted, prompt_tokens=7)
-    assert ratio.counted(half, 400) == replace(half, output_tokens=10)
-    whole = replace(half, output_tokens=3)
+    assert ratio.counted(uncounted, 400) == uncounted._replace(prompt_tokens=100, output_tokens=10)
+    half = uncounted._replace(prompt_tokens=7)
+    assert ratio.counted(half, 400) == half._replace(output_tokens=10)
+    whole = half._replace(output_tokens=3)
     assert ratio.counted(whole, 400) is whole
 
 

@@ -475,6 +475,27 @@ def test_a_fault_that_puts_a_host_aside_does_not_make_the_row_die_of_that_host_a
     assert fleet.release(slot, scored(), 12.0).dead is None
 
 
+def test_a_row_does_not_die_of_one_host_alone_while_another_is_on_trial() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    doomed = task(1, history=tuple(bad("a").attempt for _ in range(2)))
+    one_try(fleet, "b", refused("b"), 0.0)
+    while_b_is_open = picked(fleet, "a", window_of(doomed), 1.0)
+    fleet.join(member("b"), 10.0)
+    settled = fleet.release(while_b_is_open, bad("a"), 10.0)
+    assert settled.dead is None
+    window = window_of(settled.task)
+    assert fleet.pick("a", window, 20.0) is None, "it waits for the one on trial"
+    assert fleet.release(picked(fleet, "b", window, 20.0), scored(), 21.0).done
+
+
+def test_a_row_dies_of_the_only_host_in_service() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    doomed = task(1, history=tuple(bad("a").attempt for _ in range(2)))
+    one_try(fleet, "b", refused("b"), 0.0)
+    settled = fleet.release(picked(fleet, "a", window_of(doomed), 1.0), bad("a"), 2.0)
+    assert settled.dead is not None
+
+
 def test_when_half_of_the_hosts_are_gone_at_once_it_is_our_network_and_nobody_is_blamed() -> None:
     fleet = fleet_of(*(member(name) for name in "abcd"))
     in_flight = picked(fleet, "c", rows(1, 50), 0.0)
@@ -569,7 +590,7 @@ def test_a_host_is_shown_as_away_before_and_after_it_takes_part() -> None:
     assert view.state == "away"
 
 
-def test_takers_are_the_usable_hosts_whose_model_and_context_fit() -> None:
+def test_takers_are_the_hosts_in_service_whose_model_and_context_fit() -> None:
     fleet = fleet_of(member("a"), member("b", models="other"), member("c"), member("d"))
     fleet.leave("d")
     assert fleet.takers(task(0)) == 2

@@ -25,6 +25,7 @@ def teach(market: Market, name: str, prefill_tps: float, decode_tps: float, wind
     prefill_s, decode_s = 100 / prefill_tps, 60 / decode_tps
     reply = Reply("", "stop", 100, 60, prefill_s, decode_s)
     market.learn(slot(name, model), reply, prefill_s + decode_s + 0.05, window)
+    market.worked(name, prefill_s + decode_s + 0.05)
 
 
 def best(market: Market, name: str, window: Window) -> int:

@@ -114,7 +114,7 @@ def test_too_many_entries_stop_the_taking_of_rows(tmp_path: Path) -> None:
 def test_results_can_be_read_after_a_minute(tmp_path: Path) -> None:
     async def main() -> None:
         async with at_work(tmp_path) as desk:
-            desk.ledger.add(dataclasses.replace(done(1), finished_at=EPOCH_S))
+            desk.ledger.add(done(1)._replace(finished_at=EPOCH_S))
             await anyio.sleep(50)
             assert published(tmp_path) == set()
             await anyio.sleep(15)
