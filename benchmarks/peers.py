@@ -3,8 +3,9 @@
 Each tool runs in an environment of its own (`peers_environments.py`), by a script of its own (`peers_scripts/`), and is
 measured from outside (`peers_process.py`), in turns with the others on the same rows (`peers_work.py`) and hosts
 (`peers_server.py`). All are told how many slots the hosts have and keep as many requests in flight, except distilabel,
-which sends batches that wait in the front. Four measurements: equal hosts; unequal hosts; killed in the middle
-and run again; and prompts longer than the context of hosts that cut them without a word. Linux only.
+which sends batches that wait in the front. Five measurements: equal hosts; unequal hosts; five times as many rows on
+fast hosts that take 255 at once; killed in the middle and run again; and prompts longer than the context of hosts that
+cut them without a word. Linux only.
 
 In favour of the others: their prompts come ready made, their answers are only parsed, and a tool that takes one address
 gets a front that deals out requests as well as can be done without knowing the speeds, at no cost.
@@ -25,7 +26,7 @@ from peers_environments import PINS, python_of
 from peers_process import Start, Took, ToolFailed, killed, measured
 from peers_scripts.job import Job
 from peers_server import Tally, serving
-from peers_work import NUM_PREDICT, Work, equal, overlong, unequal
+from peers_work import NUM_PREDICT, Work, crowded, equal, overlong, unequal
 from server import MODEL
 
 SCRIPTS = Path(__file__).parent / "peers_scripts"
@@ -72,8 +73,10 @@ def main(rows: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         folder = Path(name)
         same, home, long = equal(folder, rows), unequal(folder, rows), overlong(folder, rows // 10, every=10)
+        fast = crowded(folder, 5 * rows)
         _print_times(f"Three equal hosts of {same.paces[0].slots} slots", same, rounds)
         _print_times(f"Three unequal hosts of {home.paces[0].slots} slots", home, rounds)
+        _print_rates(fast, rounds)
         _print_killed(same)
         _print_cut(long)
 
@@ -103,7 +106,8 @@ def _ready(tool: Tool, work: Work) -> Iterator[Start]:
         yield Start([python_of(tool.environment), str(SCRIPTS / tool.script), str(path)], Path(name), tally)
 
 
-def _print_times(title: str, work: Work, rounds: int) -> None:
+def _in_turns(work: Work, rounds: int) -> dict[Tool, list[Took]]:
+    """Measure every tool in every round; a failed run is told and left out."""
     found: dict[Tool, list[Took]] = {tool: [] for tool in TOOLS}
     for _ in range(rounds):
         for tool in TOOLS:
@@ -113,6 +117,32 @@ def _print_times(title: str, work: Work, rounds: int) -> None:
                 print(f"{tool.name}: {found[tool][-1]}", file=sys.stderr, flush=True)
             except ToolFailed as failed:
                 print(f"{tool.name}: {failed}", file=sys.stderr, flush=True)
+    return found
+
+
+def _print_rates(work: Work, rounds: int) -> None:
+    found = _in_turns(work, rounds)
+    slots = sum(pace.slots for pace in work.paces)
+    print(f"\n{work.rows:,} rows, {slots} in flight on three hosts, answers after 100 ms; median of {rounds}\n")
+    _print_head("tool", "hosts by", "rows/s", "scorer has", "CPU-ms a row", "peak MB", *ENDS)
+    rates = {tool: _median(took, lambda t: work.rows / t.wall_s) for tool, took in found.items() if took}
+    for tool, rate in rates.items():
+        took = found[tool]
+        cells = [
+            tool.name,
+            tool.hosts,
+            f"{rate:,.0f}" + (f" (failed in {rounds - len(took)} rounds)" if len(took) < rounds else ""),
+            f"{rates[TOOLS[0]] / rate:.1f} x",
+            f"{1000 * _median(took, lambda t: t.cpu_s) / work.rows:.2f}",
+            f"{_median(took, lambda t: t.peak_mb):.0f}",
+            str(min(each.right for each in took)),
+            *(str(max(of)) for of in zip(*((t.lost, t.twice, t.wrong) for t in took), strict=True)),
+        ]
+        _print_row(cells)
+
+
+def _print_times(title: str, work: Work, rounds: int) -> None:
+    found = _in_turns(work, rounds)
     print(
         f"\n{title}, {work.rows:,} rows, no schedule takes less than {work.bound_s:.1f} s; median of {rounds} (worst)\n"
     )

@@ -22,7 +22,7 @@ from peers_server import Tally, score_of
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 SAMPLE_S = 0.02
 MEMORY_EVERY = 20
-TIMEOUT_S = 90.0
+TIMEOUT_S = 180.0
 
 
 class ToolFailed(Exception):

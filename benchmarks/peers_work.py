@@ -18,6 +18,7 @@ from scorer.core.price import best_prices, dual_s
 # a P40 and two laptops, ten times as fast
 HOME = tuple(Pace(0.005, 2, 10 * prefill, 10 * decode) for prefill, decode in [(800, 40), (180, 22), (180, 22)])
 SAME = (Pace(0.2, 4),) * 3
+CROWD = (Pace(0.1, 85),) * 3
 OLD = tuple(Pace(0.05, 4, window=4096) for _ in range(3))
 MEDIAN_TOKENS, SIGMA = 400, 1.0
 NUM_PREDICT = 96
@@ -54,6 +55,11 @@ class Work:
 def equal(folder: Path, rows: int) -> Work:
     """Make rows of one length, for three hosts that take 200 ms for each of four."""
     return _work(folder / "equal", [MEDIAN_TOKENS] * rows, SAME)
+
+
+def crowded(folder: Path, rows: int) -> Work:
+    """Make rows of one length, for three hosts that take 100 ms for each of 85."""
+    return _work(folder / "crowded", [MEDIAN_TOKENS] * rows, CROWD)
 
 
 def unequal(folder: Path, rows: int) -> Work:

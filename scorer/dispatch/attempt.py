@@ -81,7 +81,9 @@ async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) ->
         with anyio.fail_after(deadline_s):
             reply = await life.host.generate(request)
     except TimeoutError:
-        raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s") from None
+        # before its first reply nobody knows how slow a host is
+        hint = "" if slot.expected_s else "; if it needs longer, raise its min_deadline_s"
+        raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s{hint}") from None
     context = min(frame.num_ctx, life.context or frame.num_ctx)
     asked = Asked(context, request.num_predict, task.chars, sampling.accept_cut)
     return judge(reply, asked, ratio, partial(sampling.parse, task)), reply

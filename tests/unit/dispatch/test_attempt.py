@@ -77,12 +77,13 @@ def outcome_of(
     sample: int = 0,
     context: int | None = None,
     asking: Sampling = ASKING,
+    expected_s: float = 0.0,
 ) -> tuple[Outcome, list[str]]:
     reasons: list[str] = []
 
     async def main() -> Outcome:
         life = Life(HostConfig(name="a", url="http://a.test:1"), host, frames={"m": FRAME}, context=context)
-        slot = Slot(1, "a", Task(TaskKey("m", 0, sample), "the row", 400, history=history), 0.0, 120.0)
+        slot = Slot(1, "a", Task(TaskKey("m", 0, sample), "the row", 400, history=history), 0.0, 120.0, expected_s)
         return await attempt(life, slot, asking, TokenRatio(), reasons.append)
 
     return virtually(main), reasons
@@ -147,6 +148,9 @@ def test_an_answer_that_never_comes_ends_at_the_deadline() -> None:
     assert outcome.attempt.kind is FaultKind.DEADLINE
     assert (outcome.attempt.blame, outcome.attempt.downed) == (Blame.UNCLEAR, False), "the host answers: row or host"
     assert outcome.duration_s == pytest.approx(120.0)
+    assert outcome.attempt.message == "no answer within 120 s; if it needs longer, raise its min_deadline_s"
+    outcome, _ = outcome_of(OneAnswer(never), expected_s=12.0)
+    assert failed(outcome).message == "no answer within 120 s", "it has shown what it needs"
 
 
 def test_a_bug_in_an_adapter_is_not_swallowed() -> None:
