@@ -197,14 +197,16 @@ class Fleet:
         """Free the slot and say what becomes of its row; the host's health, limit and pace learn from the outcome."""
         host = self._hosts[slot.host]
         # a host that rests or leaves has no free slot either
-        saturated = host.up and host.accepting and host.free(now) <= 0
+        saturated = host.limit.pinned is None and host.up and host.accepting and host.free(now) <= 0
         self._last_rows.changed(much=isinstance(outcome, Failed))
         flight = self._land(slot)
         if isinstance(outcome, Scored):
             self._learn(host, slot, outcome, now, saturated=saturated)
             if flight is None:
                 return Settled(slot.task, aside=True)
-            self._flights.pop(slot.task.key, None)
+            if not flight.copies:
+                return Settled(flight.task, done=True)
+            del self._flights[slot.task.key]
             return Settled(flight.task, done=True, losers=tuple(flight.copies))
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
         self._pausing.add(slot.host)
@@ -290,10 +292,10 @@ class Fleet:
 
     def _choose(self, host: HostState, window: Window, now: float) -> Task | None:
         name = host.member.name
-        if not self._priced or not self._market.knows(name):
-            return self._first(host, window)
         if kept := self._short_lists.next(name, window, now):
             return kept
+        if not self._priced or not self._market.knows(name):
+            return self._first(host, window)
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]
         if window.last:

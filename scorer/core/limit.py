@@ -112,10 +112,13 @@ class _Stage(Enum):
 
 
 class Limit:
-    """The number of slots of one host, fixed or climbed from 1. `rng` spreads the probes of a fleet over time."""
+    """The number of slots of one host, `pinned` to a fixed one or climbed from 1.
+
+    `rng` spreads the probes of a fleet over time.
+    """
 
     def __init__(self, fixed: int | None, now: float, rng: random.Random) -> None:
-        self._fixed = fixed
+        self.pinned = fixed
         self._rng = rng
         self._frozen_until = now
         self.value = fixed or 1
@@ -123,7 +126,7 @@ class Limit:
 
     def restart(self, now: float) -> None:
         """Start from 1 again after the host was away; a fixed limit stays."""
-        if self._fixed is None:
+        if self.pinned is None:
             self._begin(now)
 
     def completed(self, amount: float, now: float, *, saturated: bool) -> None:
@@ -131,8 +134,8 @@ class Limit:
         if now < max(self._frozen_until, self._rest_until):
             self._window.since = now
             return
-        if self._fixed is not None:
-            self.value = self._fixed
+        if self.pinned is not None:
+            self.value = self.pinned
             return
         if now - self._window.since > WINDOW_MAX_S:
             # the host had no rows or rested: not the time that a row takes
@@ -151,7 +154,7 @@ class Limit:
         if now < self._frozen_until:
             return
         self._frozen_until = now + BUSY_FREEZE_S
-        if self._fixed is None and self.value == 1:
+        if self.pinned is None and self.value == 1:
             # what refuses a single request refuses all of them: that says nothing about how many it serves
             self._begin(now)
             return
@@ -166,7 +169,7 @@ class Limit:
         self._without_gain = 0
         self._direction, self._step, self._fruitless = -1, FIRST_STEP, 0
         self._rest_until = now
-        self._set(self._fixed or 1, now)
+        self._set(self.pinned or 1, now)
 
     # -- doubling -------------------------------------------------------------------------------------------------
 

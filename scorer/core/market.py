@@ -126,7 +126,8 @@ class Market:
 
     def worked(self, name: str, duration_s: float) -> None:
         """Note how long a host was busy with the model that it has."""
-        self._residence.worked(self.host(name), duration_s)
+        if len(self._models) > 1:
+            self._residence.worked(self.host(name), duration_s)
 
     def set_loaded(self, name: str, model: str, load_s: float | None = None) -> None:
         """Say which model a host has in memory, or is about to; `load_s`: what loading it took, where that is known."""
