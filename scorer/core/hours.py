@@ -7,6 +7,13 @@ from datetime import time
 _FORM = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 
 
+DAY_S = 86_400
+
+
+def _second(local: time) -> int:
+    return 3600 * local.hour + 60 * local.minute + local.second
+
+
 @dataclass(frozen=True, slots=True)
 class Hours:
     """From `start` until just before `end`; over midnight when `end` is not later than `start`."""
@@ -34,3 +41,10 @@ class Hours:
         if self.start < self.end:
             return self.start <= local < self.end
         return local >= self.start or local < self.end
+
+    def covered_s(self, local: time, ahead_s: float) -> float:
+        """Return how many of the seconds ahead lie within, from a local time of day on; every day has 24 hours here."""
+        length_s = (_second(self.end) - _second(self.start)) % DAY_S
+        since_s = (_second(local) - _second(self.start)) % DAY_S
+        days, rest_s = divmod(since_s + ahead_s, DAY_S)
+        return days * length_s + min(rest_s, length_s) - min(since_s, length_s)

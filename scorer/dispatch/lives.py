@@ -12,7 +12,7 @@ claim is kept until the host is left out or retired, also while it is away.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 from enum import StrEnum
 
 import anyio
@@ -257,9 +257,16 @@ class Lives:
         well = (LifeState.UP, LifeState.RESTING)
         return any(self.by_name[name].state in well for name in self._resting if name in self.by_name)
 
+    def local(self) -> time:
+        """Return the local time of day, which is the one that hours mean."""
+        return datetime.fromtimestamp(self._wall()).astimezone().time()
+
+    def hours(self) -> dict[str, Hours]:
+        """Return the hours of those hosts that have any."""
+        return {name: life.config.hours for name, life in self.by_name.items() if life.config.hours is not None}
+
     def _awake(self, life: Life) -> bool:
-        local = datetime.fromtimestamp(self._wall()).astimezone().time()
-        return life.config.hours is None or life.config.hours.covers(local)
+        return life.config.hours is None or life.config.hours.covers(self.local())
 
     # -- the life itself ------------------------------------------------------------------------------------------
 

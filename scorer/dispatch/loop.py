@@ -448,7 +448,8 @@ class Dispatcher:
 
     def _count_time(self, now: float) -> None:
         """Let rates know which hosts were there since they were last told."""
-        self._tallies.look(now, [name for name, life in self._lives.by_name.items() if self._at_work(life, now)])
+        up = [name for name, life in self._lives.by_name.items() if self._at_work(life, now)]
+        self._tallies.look(now, up, self._lives.hours(), self._lives.local())
 
     def _at_work(self, life: Life, now: float) -> bool:
         view = self._fleet.view(life.config.name, now) if life.state is LifeState.UP else None

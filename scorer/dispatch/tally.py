@@ -8,13 +8,16 @@ A host that does few rows is looked at over a longer time, until there are LEAST
 What is shown is the rate of the last five minutes, and an end that is near is reckoned with it. One that is far off is
 reckoned with the last hour's, and with how much of its time each host is there at all: a laptop that sleeps at night
 counts for two thirds by day, and is not given up at night, but the less, the longer it stays away (not at all after
-twice its longest absence; a host that was never away before, at once).
+twice its longest absence; a host that was never away before, at once). Of a host with hours it is known when it rests:
+that is no absence, and the end is where the hosts' rates within their hours add up to what is left.
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import time
 
+from scorer.core.hours import Hours
 from scorer.dispatch.eta import Backtest, Eta
 
 RATE_WINDOW_S = 300.0
@@ -26,6 +29,9 @@ FAITH_S = 1800.0
 LEAST_ROWS = 8
 BUCKET_S = 5.0
 GONE_AFTER_S = 30.0
+NO_HOURS: Mapping[str, Hours] = {}
+MIDNIGHT = time()
+CLOSE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +151,28 @@ class Tallies:
         self._there: frozenset[str] = frozenset()
         self._looked = now
         self._near, self._far = Backtest(), Backtest()
+        self._hours: Mapping[str, Hours] = NO_HOURS
+        self._local = MIDNIGHT
 
     def host(self, name: str) -> Tally:
         """Return a host's counts, empty ones for a new host."""
         return self._hosts.setdefault(name, Tally())
 
-    def look(self, now: float, up: Collection[str]) -> None:
-        """Take note of which hosts are up; call it about once a second."""
+    def look(
+        self, now: float, up: Collection[str], hours: Mapping[str, Hours] = NO_HOURS, local: time = MIDNIGHT
+    ) -> None:
+        """Take note of which hosts are up; call it about once a second. `local`: the time of day that `hours` mean."""
+        self._hours, self._local = hours, local
         for name, tally in self._hosts.items():
-            tally.pass_time(now - self._looked, there=name in self._there)
+            if name in self._there or self._may_work(name):
+                tally.pass_time(now - self._looked, there=name in self._there)
         self._looked = now
         for name in up:
             self.host(name).last_there = now
         self._there = frozenset(n for n, tally in self._hosts.items() if now - tally.last_there <= GONE_AFTER_S)
         if rows := sum(tally.rows for tally in self._hosts.values()):
             self._near.note(now, rows, self.rate().rows_per_s)
-            self._far.note(now, rows, self._expected_rate())
+            self._far.note(now, rows, sum(t.expected_rate() for name, t in self._hosts.items() if self._may_work(name)))
 
     def rate(self) -> Rate:
         """Return the rate of all hosts that are there."""
@@ -168,10 +180,32 @@ class Tallies:
 
     def eta(self, left: float) -> Eta | None:
         """Return when so many rows will have been scored; None while no rate is known."""
-        expected = self._expected_rate()
-        if expected and left / expected > FAR_S:
-            return self._far.eta(left, expected)
+        far_s = self._far_s(left)
+        if far_s is not None and far_s > FAR_S:
+            return self._far.eta(left, left / far_s)
         return self._near.eta(left, self.rate().rows_per_s)
 
-    def _expected_rate(self) -> float:
-        return sum(tally.expected_rate() for tally in self._hosts.values())
+    def _may_work(self, name: str) -> bool:
+        hours = self._hours.get(name)
+        return hours is None or hours.covers(self._local)
+
+    def _far_s(self, left: float) -> float | None:
+        """Return after how many seconds the expected rates add up to so many rows; None while none is known."""
+        rates = {name: rate for name, tally in self._hosts.items() if (rate := tally.expected_rate()) > 0}
+        if not rates:
+            return None
+        timed = [(rate, self._hours[name]) for name, rate in rates.items() if name in self._hours]
+        steady = sum(rate for name, rate in rates.items() if name not in self._hours)
+        if not timed:
+            return left / steady
+
+        def done(ahead_s: float) -> float:
+            return steady * ahead_s + sum(rate * hours.covered_s(self._local, ahead_s) for rate, hours in timed)
+
+        low_s, high_s = 0.0, left / sum(rates.values())
+        while done(high_s) < left * (1 - CLOSE):
+            low_s, high_s = high_s, 2 * high_s
+        while high_s - low_s > CLOSE * high_s:
+            middle_s = (low_s + high_s) / 2
+            low_s, high_s = (middle_s, high_s) if done(middle_s) < left else (low_s, middle_s)
+        return high_s

@@ -46,22 +46,37 @@ def test_a_whole_day_is_refused_since_it_might_mean_none_of_it(text: str) -> Non
         Hours.parse(text)
 
 
-minutes = st.integers(0, 24 * 60 - 1)
+MINUTES = st.integers(0, 24 * 60 - 1)
 
 
-@given(minutes, minutes, minutes)
+def clock(minute: int) -> time:
+    return time(minute // 60, minute % 60)
+
+
+@given(MINUTES, MINUTES, MINUTES)
 def test_swapping_start_and_end_covers_the_other_half_of_the_day(a: int, b: int, now: int) -> None:
-    start, end, local = (time(m // 60, m % 60) for m in (a, b, now))
+    start, end, local = map(clock, (a, b, now))
     if start != end:
         assert Hours(start, end).covers(local) != Hours(end, start).covers(local)
 
 
-@given(minutes, minutes)
+@given(MINUTES, MINUTES)
 def test_what_is_written_is_what_is_read(a: int, b: int) -> None:
     if a != b:
         text = f"{a // 60:02}:{a % 60:02}-{b // 60:02}:{b % 60:02}"
-        assert Hours.parse(text) == Hours(time(a // 60, a % 60), time(b // 60, b % 60))
+        assert Hours.parse(text) == Hours(clock(a), clock(b))
 
 
 def test_hours_are_written_as_they_are_read() -> None:
     assert str(Hours.parse("22:00-08:30")) == "22:00-08:30"
+
+
+@given(MINUTES, MINUTES, MINUTES, st.integers(0, 3 * 86_400))
+def test_seconds_covered_are_those_whose_time_of_day_is(a: int, b: int, now: int, ahead_s: int) -> None:
+    if a == b:
+        return
+    hours = Hours(clock(a), clock(b))
+    minutes = [(now + minute) % 1440 for minute in range(ahead_s // 60)]
+    whole = 60 * sum(hours.covers(clock(minute)) for minute in minutes)
+    last = ahead_s % 60 * hours.covers(clock((now + ahead_s // 60) % 1440))
+    assert hours.covered_s(clock(now), ahead_s) == whole + last

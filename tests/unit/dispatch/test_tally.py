@@ -1,7 +1,10 @@
+from datetime import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scorer.core.hours import Hours
 from scorer.dispatch.tally import BUCKET_S, FAR_S, GONE_AFTER_S, RATE_WINDOW_S, Rate, Tallies, Tally
 
 
@@ -94,6 +97,35 @@ def test_a_laptop_that_sleeps_half_of_its_time_counts_half_for_an_end_far_off_as
     assert asleep.guess_s == pytest.approx(2_000_000, rel=0.1), "half an absence more and it is given up"
     fed(tallies, 40 * hour, 42 * hour, {}, up=set())
     assert tallies.eta(1_000_000) is None
+
+
+def test_a_host_that_rests_by_day_does_nothing_by_day_and_is_not_away() -> None:
+    tallies, hour, nights = Tallies(0.0), 3600, {"night": Hours.parse("20:00-08:00")}
+    tallies.look(0.0, {"night"}, nights, time(20))
+    fed(tallies, 0, hour, {"night": 1})
+    tallies.look(hour, {"night"}, nights, time(21))
+    evening = tallies.eta(20 * hour)
+    assert evening is not None
+    assert evening.guess_s == pytest.approx(32 * hour, rel=0.001), "11 hours until it rests, 12 of rest, 9 more"
+    soon = tallies.eta(600)
+    assert soon is not None
+    assert soon.guess_s == pytest.approx(600, rel=0.001)
+    for now in range(hour, 5 * hour):
+        tallies.look(now + 1.0, set(), nights, time(8 + (now - hour) // hour))
+    tallies.look(5 * hour + 1.0, set(), nights, time(12))
+    noon = tallies.eta(hour)
+    assert noon is not None
+    assert noon.guess_s == pytest.approx(9 * hour, rel=0.001), "8 hours of rest, and one of work"
+
+
+def test_hosts_with_and_without_hours_add_up() -> None:
+    tallies, hour, nights = Tallies(0.0), 3600, {"night": Hours.parse("20:00-08:00")}
+    tallies.look(0.0, {"night", "always"}, nights, time(20))
+    fed(tallies, 0, hour, {"night": 3, "always": 1})
+    tallies.look(hour, {"night", "always"}, nights, time(20))
+    eta = tallies.eta(4 * 12 * hour + 6 * hour)
+    assert eta is not None
+    assert eta.guess_s == pytest.approx(18 * hour, rel=0.001), "12 hours of both, 6 of one"
 
 
 def test_a_host_that_came_late_was_not_away_before() -> None:
