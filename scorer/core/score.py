@@ -25,6 +25,9 @@ Scorer = Callable[[str], dict[str, object]]
 
 _ECHO_CHARS = 40
 
+# Numbers stay text: one whose key comes again is lost, and may be one that Python refuses to convert.
+_pairs = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).decode
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -64,6 +67,8 @@ def scorer_for(fields: Sequence[Field]) -> Scorer:
     config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     answer: type[pydantic.BaseModel] = pydantic.create_model("Answer", __config__=config, **definitions)
 
+    quoted = [f'"{field.name}"' for field in fields]
+
     def score(completion: str) -> dict[str, object]:
         text = completion.strip()
         if not text:
@@ -72,9 +77,9 @@ def scorer_for(fields: Sequence[Field]) -> Scorer:
             parsed = answer.model_validate_json(text)
         except pydantic.ValidationError as error:
             _refuse(_complaint(error), completion)
-        # Every field is there and no other key, so more pairs than fields means a repeated key. Numbers stay text:
-        # the value that was overwritten may be one that Python refuses to convert.
-        if len(json.loads(text, object_pairs_hook=list, parse_int=str, parse_float=str)) != len(fields):
+        # Every field is there and no other key, so without escapes a key that is written once is there once.
+        plain = "\\" not in text and all(text.count(name) == 1 for name in quoted)
+        if not plain and len(_pairs(text)) != len(fields):
             _refuse("a key is repeated", completion)
         return parsed.model_dump(by_alias=True)
 

@@ -164,7 +164,8 @@ class Http:
             url,
             headers=self._headers_of.get(kind, self._headers),
             stream=httpx.ByteStream(content or b""),
-            extensions={"timeout": TIMEOUT},
+            # our own transport takes the body as it is; reading it out of a stream costs as much as making the request
+            extensions={"timeout": TIMEOUT, "body": content},
         )
 
 

@@ -30,6 +30,8 @@ from scorer.errors import UsageError
 Connect = Callable[[HostConfig], httpx.AsyncBaseTransport]
 
 STALE_WITHIN_S = 1.0
+# the headers of a reply that anybody looks at; httpx takes each of them apart
+READ = frozenset({b"content-type", b"content-encoding", b"location", b"retry-after", b"date", b"server"})
 
 
 def aiohttp_transport(config: HostConfig) -> httpx.AsyncBaseTransport:
@@ -148,11 +150,12 @@ class _Pool(httpx.AsyncBaseTransport):
             request.method,
             str(request.url),
             headers=self._prepared(request.headers),
-            data=await request.aread() or None,
+            data=request.extensions.get("body") or await request.aread() or None,
             allow_redirects=False,
             timeout=_timeout(limits["connect"], limits["pool"], limits["read"]),
         )
-        return httpx.Response(response.status, headers=response.raw_headers, stream=Body(response), request=request)
+        headers = [(name, value) for name, value in response.raw_headers if name.lower() in READ]
+        return httpx.Response(response.status, headers=headers, stream=Body(response), request=request)
 
     async def aclose(self) -> None:
         if self._session is not None:

@@ -66,7 +66,7 @@ class Batch:
             self._add_death(key, entry)
         return True
 
-    def writes(self) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    def writes(self) -> Iterator[tuple[str, Any]]:
         """Yield statements for the driver with their parameters, tries before ends; none without rows."""
         scores = [
             {"model": model, "host": host, "score": score, "rows": rows}
@@ -81,8 +81,7 @@ class Batch:
             (sql.ADD_TO_HOST_TALLY, list(self._hosts.values())),
             (sql.ADD_TO_SCORE_TALLY, scores),
         ):
-            if rows:
-                yield statement.text, statement.values(rows)
+            yield from statement.writes(rows)
 
     def _add_try(self, key: Key, entry: Tried) -> None:
         model, row, sample = key
@@ -125,9 +124,7 @@ class Batch:
     def _end(self, key: Key, entry: Done | Died, state: int) -> dict[str, Any]:
         """Note the task's end; return the columns that a result and a dead row share."""
         model, row, sample = key
-        self._ends.append(
-            {"to_model": model, "to_row": row, "to_sample": sample, "to_state": state, "to_tries": entry.attempts}
-        )
+        self._ends.append({"model": model, "row": row, "sample": sample, "state": state, "tries": entry.attempts})
         return {
             "model": model,
             "row": row,

@@ -178,6 +178,11 @@ def test_a_repeated_key_is_refused_whatever_came_first(first: str) -> None:
     with pytest.raises(RowFault):
         score_two(f'{{"score": {first}, "reason": "", "score": 7}}')
     assert refusal(f'{{"score": 3, {json.dumps(VALID)[1:]}') == "a key is repeated"
+    assert refusal(f'{{"sc\\u006fre": 3, {json.dumps(VALID)[1:]}') == "a key is repeated", "spelled otherwise"
+
+
+def test_a_text_may_be_the_name_of_a_field() -> None:
+    assert score_two('{"score": 7, "reason": "score"}') == {"score": 7, "reason": "score"}
 
 
 @pytest.mark.parametrize("name", ["copy", "json", "model_dump", "model_fields", "schema", "self", "class", "_hidden"])
