@@ -10,11 +10,13 @@ Invariant: only answers of the server close a breaker; time alone never does.
 
 import random
 from collections import deque
+from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_CONSECUTIVE = 5
 MIN_SUCCESS = 0.8
 RATE_WINDOW_S = 30.0
+BUCKET_S = 1.0
 MIN_REQUESTS = 5
 FIRST_BACKOFF_S = 5.0
 MAX_BACKOFF_S = 300.0
@@ -35,12 +37,21 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half-open"
 
 
+@dataclass(slots=True)
+class _Tries:
+    """How the tries of some BUCKET_S ended."""
+
+    since: float
+    good: int = 0
+    failed: int = 0
+
+
 class Breaker:
     """One host's circuit breaker. Times are seconds of the caller's monotonic clock."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._recent: deque[tuple[float, bool]] = deque()
+        self._recent: deque[_Tries] = deque()
         self._consecutive = 0
         self._backoff_s = FIRST_BACKOFF_S
         self.state = BreakerState.CLOSED
@@ -61,8 +72,8 @@ class Breaker:
         self._note(now, ok=False)
         if self.state is BreakerState.OPEN:
             return
-        failed = sum(not ok for _, ok in self._recent)
-        often = len(self._recent) >= MIN_REQUESTS and 1 - failed / len(self._recent) < MIN_SUCCESS
+        good, failed = sum(tries.good for tries in self._recent), sum(tries.failed for tries in self._recent)
+        often = good + failed >= MIN_REQUESTS and good / (good + failed) < MIN_SUCCESS
         if certain or often or self._consecutive >= MAX_CONSECUTIVE or self.state is BreakerState.HALF_OPEN:
             self.open(now)
 
@@ -81,9 +92,15 @@ class Breaker:
         self._consecutive = 0
 
     def _note(self, now: float, *, ok: bool) -> None:
-        self._recent.append((now, ok))
-        while self._recent and self._recent[0][0] < now - RATE_WINDOW_S:
-            self._recent.popleft()
+        if not self._recent or now - self._recent[-1].since >= BUCKET_S:
+            # a bucket and not an entry a try: a fast host answers a hundred thousand times in the window
+            self._recent.append(_Tries(now))
+            while self._recent[0].since < now - RATE_WINDOW_S:
+                self._recent.popleft()
+        if ok:
+            self._recent[-1].good += 1
+        else:
+            self._recent[-1].failed += 1
 
 
 class Validity:

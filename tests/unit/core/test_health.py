@@ -1,4 +1,5 @@
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -173,3 +174,18 @@ def test_only_the_last_completions_count_and_a_new_beginning_forgets_them() -> N
     assert tested.invalid_share == 0.0
     tested.clear()
     assert tested.invalid_share is None
+
+
+def test_a_host_of_thousands_of_answers_takes_no_more_memory_and_is_judged_by_all_of_them() -> None:
+    tested = breaker()
+    tracemalloc.start()
+    for i in range(20_000):
+        tested.success(i / 1000)
+    grown_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown_bytes < 10_000
+    for i in range(4):
+        tested.fault(20.0 + i / 1000)
+    tested.success(20.1)
+    tested.fault(20.2)
+    assert tested.state is BreakerState.CLOSED, "5 of 20,006"
