@@ -146,6 +146,7 @@ class Fleet:
             self._tell_contexts()
         self._tell_market(host)
         if loaded is not None:
+            host.model = loaded
             self._market.set_loaded(member.name, loaded, load_s)
 
     def leave(self, name: str) -> None:
@@ -369,7 +370,10 @@ class Fleet:
         if loads:
             expected_s += self._market.load_s(name, model)
             deadline_s += LOAD_ALLOWANCE_S
-        self._market.set_loaded(name, model)
+        if host.model != model or len(host.member.models) > 1:
+            # once for a host that has only one
+            host.model = model
+            self._market.set_loaded(name, model)
         slot = Slot(self._numbers, name, task, now, deadline_s, expected_s, extra, loads)
         host.running[slot.number] = slot
         self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)

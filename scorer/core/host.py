@@ -88,6 +88,7 @@ class HostState:
     refused_at: float | None = None
     completed: int = 0
     last_fault: str | None = None
+    model: str | None = None
     _learned_at: float = -math.inf
 
     @property

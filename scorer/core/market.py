@@ -46,6 +46,8 @@ class Market:
         self._prices = np.zeros(0)
         self._replied = np.zeros(0, dtype=bool)
         self._counts: defaultdict[int, int] = defaultdict(int)
+        # seconds a row whatever its length, and a character: as arrays over all, and for one row at a time
+        self._learned: dict[tuple[int, int], tuple[float, float]] = {}
         self._fixed_s = np.zeros((0, 0))
         self._per_char_s = np.zeros((0, 0))
         self._largest_chars = np.zeros((0, 0))
@@ -156,13 +158,17 @@ class Market:
         column = self._model(model)
         if host is None or not self._counts[host]:
             return None
+        learned = self._learned.get((host, column))
+        if learned is not None:
+            return learned[0] + learned[1] * chars
         time_s = float(self._fixed_s[host, column] + self._per_char_s[host, column] * chars)
         return time_s if isfinite(time_s) else None
 
     def _refresh_times(self, host: int, model: int) -> None:
         fixed_s, per_token_s = self._speeds[host, model].times(self._outputs[model].mean)
-        self._fixed_s[host, model] = fixed_s
-        self._per_char_s[host, model] = per_token_s / self._ratios[model].chars_per_token
+        per_char_s = per_token_s / self._ratios[model].chars_per_token
+        self._learned[host, model] = fixed_s, per_char_s
+        self._fixed_s[host, model], self._per_char_s[host, model] = fixed_s, per_char_s
 
     # -- prices -------------------------------------------------------------------------------------------------------
 

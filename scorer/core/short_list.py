@@ -2,7 +2,7 @@
 
 A comparison of hundreds of rows says not only which is best but which come next. For a moment the next picks of the
 same host may go by it: not for longer than `GOOD_FOR_S`, so that only hosts which answer dozens of times a second ever
-do, and not when more than a quarter of the window has been picked. Small windows are ordered anew each time. So are
+do, and not when more than half of the window has been picked. Small windows are ordered anew each time. So are
 those with rows of several models, where one pick may change the model that the next is to have, and those of many
 hosts: the others have changed much since a host picked last. Of the last rows each is looked at by itself.
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scorer.core.task import Task
 from scorer.core.window import Window
 
-PART = 4
+PART = 2
 GOOD_FOR_S = 0.1
 FEW_HOSTS = 8
 
@@ -40,7 +40,9 @@ class ShortLists:
     def __init__(self, hosts: Sized) -> None:
         self._hosts = hosts
         self._lists: dict[str, _List] = {}
+        # when each host asked last, and those that had asked just before
         self._asked: dict[str, float] = {}
+        self._hasty: set[str] = set()
 
     def forget(self) -> None:
         """Drop all lists: hosts have come or gone."""
@@ -49,9 +51,8 @@ class ShortLists:
     def keep(
         self, name: str, window: Window, places: npt.NDArray[np.intp], scores: npt.NDArray[np.float64], now: float
     ) -> None:
-        """Remember the best of these places for a host; `scores` go with them, small is good."""
-        asked, self._asked[name] = self._asked.get(name, -math.inf), now
-        if now - asked > GOOD_FOR_S:
+        """Remember the best of these places for a host that has just asked; `scores` go with them, small is good."""
+        if name not in self._hasty:
             # nobody would come in time
             return
         count = len(places) // PART
@@ -65,6 +66,11 @@ class ShortLists:
 
     def next(self, name: str, window: Window, now: float) -> Task | None:
         """Return the best of a host's list that still waits and has no history, None if the window is to be ordered."""
+        if now - self._asked.get(name, -math.inf) > GOOD_FOR_S:
+            self._hasty.discard(name)
+        else:
+            self._hasty.add(name)
+        self._asked[name] = now
         kept = self._lists.get(name)
         if kept is None or window.last or window.picks > kept.until or now > kept.until_s:
             return None

@@ -20,6 +20,7 @@ CAPACITY = 1024
 AGEING = 0.1
 RECENT = 256
 OLD = 50.0
+_NOBODY = math.inf
 
 
 class Window:
@@ -127,19 +128,16 @@ class Window:
         place = self._places.pop(key)
         task = self.at(place)
         self._tasks[place] = None
-        self._weights[place] = np.inf
+        self._weights[place] = _NOBODY
         self._free.append(place)
         self.picks += 1
-        self._grow_older()
-        self.chars -= task.chars
-        self._waiting[task.key.model] -= 1
-        return task
-
-    def _grow_older(self) -> None:
-        self._age += AGEING / (4 * max(len(self._places), 1))
+        self._age += AGEING / (4 * (len(self._places) or 1))
         if self._age > OLD:
             self._weights *= math.exp(-self._age)
             self._age = 0.0
+        self.chars -= task.chars
+        self._waiting[task.key.model] -= 1
+        return task
 
     def model(self, name: str) -> int:
         """Return the index by which the arrays know a model."""

@@ -24,12 +24,14 @@ def filled(rows: int = ROWS) -> Window:
 def compared(window: Window, hosts: int = 3) -> ShortLists:
     """Lists in which host `a` likes the longest rows best."""
     lists = ShortLists(range(hosts))
-    compare(lists, window, 0.0)
+    lists.next("a", window, 0.0)
     compare(lists, window, 0.0)
     return lists
 
 
 def compare(lists: ShortLists, window: Window, now: float) -> None:
+    """Ask, and when there is nothing have the whole window compared."""
+    lists.next("a", window, now)
     places = window.taken()
     lists.keep("a", window, places, -window.lengths[places], now)
 
@@ -67,7 +69,7 @@ def test_another_row_at_the_same_place_is_not_the_one_that_was_compared() -> Non
     assert found.key.row == ROWS - 2
 
 
-def test_a_list_ends_when_a_quarter_of_the_window_was_picked_by_whomever() -> None:
+def test_a_list_ends_when_half_of_the_window_was_picked_by_whomever() -> None:
     window = filled()
     lists = compared(window)
     for row in range(ROWS // PART + 1):
@@ -103,8 +105,9 @@ def test_rows_that_a_host_cannot_take_are_never_on_its_list() -> None:
     window = filled()
     lists, places = ShortLists(range(3)), window.taken()
     scores = np.where(window.lengths[places] >= 100 + ROWS - 4, 1.0, np.inf)
-    for _ in range(2):
-        lists.keep("a", window, places, scores, 0.0)
+    lists.next("a", window, 0.0)
+    lists.next("a", window, 0.0)
+    lists.keep("a", window, places, scores, 0.0)
     assert sorted(rows_of(lists, window)) == [ROWS - 4, ROWS - 3, ROWS - 2, ROWS - 1]
 
 
