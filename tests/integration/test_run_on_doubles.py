@@ -50,9 +50,10 @@ def rows_by_host(results: list[dict[str, Any]]) -> Counter[str]:
 
 
 def test_three_hosts_share_the_rows_by_speed_and_each_row_is_scored_once(desk: Desk) -> None:
+    # so slow that what a crowded machine adds to a row is little
     rows = texts(900)
     desk.dataset(rows)
-    with serving(fast=seconds_a_row(0.02), middle=seconds_a_row(0.04), slow=seconds_a_row(0.08)) as doubles:
+    with serving(fast=seconds_a_row(0.05), middle=seconds_a_row(0.1), slow=seconds_a_row(0.2)) as doubles:
         desk.hosts(urls(doubles))
         desk.judge()
         requests = sum(len(double.log) for double in doubles.values())
@@ -61,8 +62,8 @@ def test_three_hosts_share_the_rows_by_speed_and_each_row_is_scored_once(desk: D
 
         share = rows_by_host(desk.check(rows, doubles))
     for host, expected in (("fast", 4 / 7), ("middle", 2 / 7), ("slow", 1 / 7)):
-        assert share[host] / 900 == pytest.approx(expected, rel=0.15)
-    assert requests <= 1.02 * 900, f"{requests} requests for 900 rows"
+        assert share[host] / len(rows) == pytest.approx(expected, rel=0.15)
+    assert requests <= 1.02 * len(rows), f"{requests} requests for {len(rows)} rows"
     every = [record.body for double in doubles.values() for record in chats(double)]
     assert {body["truncate"] for body in every} == {False}
     assert {body["think"] for body in every} == {False}
@@ -71,14 +72,14 @@ def test_three_hosts_share_the_rows_by_speed_and_each_row_is_scored_once(desk: D
     assert {body["options"]["num_ctx"] for body in every} == {1024}
     asked = [body for body in every if body["messages"]]
     assert {tuple(body["format"]["properties"]) for body in asked} == {("score", "reason")}
-    assert len(asked) >= 900
+    assert len(asked) >= len(rows)
     assert all(double.log[-1].load is None for double in doubles.values()), "a model was loaded anew"
 
 
 def test_shares_follow_a_host_that_becomes_ten_times_as_fast_midway(desk: Desk) -> None:
     rows = texts(300)
     desk.dataset(rows)
-    with serving(a=seconds_a_row(0.12), b=seconds_a_row(0.12), c=seconds_a_row(0.12)) as doubles:
+    with serving(a=seconds_a_row(0.24), b=seconds_a_row(0.24), c=seconds_a_row(0.24)) as doubles:
         desk.hosts(urls(doubles))
         with desk.started(*JUDGE) as process:
             wait_for(process, doubles["b"], lambda double: len(double.generations) >= 10)
