@@ -76,7 +76,10 @@ class _Flight:
 
 
 class Fleet:
-    """All hosts of a run and the rows they have in flight. `priced` false: first come, first served."""
+    """All hosts of a run and the rows they have in flight. `priced` false: first come, first served.
+
+    `changes` counts how often it changed how much a host takes at once, or whether it takes anything.
+    """
 
     def __init__(self, rng: random.Random, *, priced: bool = True) -> None:
         self._rng = rng
@@ -95,6 +98,7 @@ class Fleet:
         self._away_at = float("-inf")
         self._told: dict[str, tuple[int, bool, bool]] = {}
         self._slots = 0
+        self.changes = 0
         self._pausing: set[str] = set()
 
     # -- who takes part -----------------------------------------------------------------------------------------
@@ -436,6 +440,7 @@ class Fleet:
             # after nearly every reply
             return
         self._told[name] = state
+        self.changes += 1
         self._slots += limit * host.up - (before[0] * before[1] if before else 0)
         self._market.set_slots(name, limit)
         if self._market.set_present(name, present=usable):

@@ -83,6 +83,7 @@ class Dispatcher:
         self._joins = 0
         self._rewound_at: dict[str, int] = {}
         self._scored_any = False
+        self._seen_changes = 0
         self._hopeless_since: float | None = None
         self.observe: Callable[[Event], None] = lambda _: None
 
@@ -235,11 +236,8 @@ class Dispatcher:
 
     def _fill_all(self, group: TaskGroup) -> None:
         for name in self._fleet.free_hosts(anyio.current_time()):
-            self._fill(name, group)
-
-    def _fill(self, name: str, group: TaskGroup) -> None:
-        while (taken := self._next(name)) is not None:
-            group.start_soon(self._run_slot, *taken)
+            while (taken := self._next(name)) is not None:
+                group.start_soon(self._run_slot, *taken)
 
     def _next(self, name: str) -> tuple[Life, Slot] | None:
         life = self._lives.by_name.get(name)
@@ -262,7 +260,10 @@ class Dispatcher:
             if life.retired and not life.in_flight:
                 await life.close()
             taken = self._next(slot.host)
-            self._fill(slot.host, self._group)
+            if self._fleet.changes != self._seen_changes:
+                # more than this one slot may be free
+                self._seen_changes = self._fleet.changes
+                self._fill_all(self._group)
             if taken is None or self._window.last or self._can_read():
                 self._wake.set()
 

@@ -90,6 +90,15 @@ def test_a_host_that_goes_down_and_comes_back_twice_loses_nothing(tmp_path: Path
     assert max(row["attempts"] for row in rows) >= 2  # type: ignore[type-var]
 
 
+def test_a_host_that_has_stood_its_trial_fills_all_its_slots_at_once(tmp_path: Path) -> None:
+    host = SimHost("back", 10.0, slots=4, faults=Faults(down=((20.5, 60.0),)))
+    world = World(tmp_path, [host, SimHost("other", 10.0, slots=4)], rows=1200, slots=4)
+    world.run()
+    finished(world)
+    trial, *later = sorted(asked.at for asked in host.asked if asked.at >= 60)
+    assert trial + 5 < later[0] == later[3] < later[4], "one slot after the other"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_mixed_faults_leave_every_row_once_and_right(tmp_path: Path, seed: int) -> None:
     flaky = Faults(hang=0.02, drop=0.02, error_500=0.02, garbage=0.02, done_false=0.02, busy=0.01, html_502=0.01)
