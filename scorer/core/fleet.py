@@ -203,7 +203,7 @@ class Fleet:
         host = self._hosts[slot.host]
         # a host that rests or leaves has no free slot either
         saturated = host.limit.pinned is None and host.up and host.accepting and host.free(now) <= 0
-        self._last_rows.changed(much=isinstance(outcome, Failed))
+        self._last_rows.changed(len(self._flights), much=isinstance(outcome, Failed))
         flight = self._land(slot)
         if isinstance(outcome, Scored):
             self._learn(host, slot, outcome, now, saturated=saturated)
@@ -229,7 +229,7 @@ class Fleet:
         Return the row if it must wait again; None if another copy of it runs or has won.
         """
         flight = self._land(slot)
-        self._last_rows.changed()
+        self._last_rows.changed(len(self._flights))
         if flight is None:
             return None
         flight.task = flight.task._replace(tries=flight.task.tries + 1)
@@ -381,7 +381,7 @@ class Fleet:
         slot = Slot(self._numbers, name, task, now, deadline_s, expected_s, extra, loads)
         host.running[slot.number] = slot
         self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
-        self._last_rows.changed()
+        self._last_rows.changed(len(self._flights))
         self._extra += extra
         return slot
 

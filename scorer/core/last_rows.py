@@ -19,6 +19,9 @@ from scorer.core.window import Window
 
 LOOK_S = 0.05
 FEW_HOSTS = 64
+MANY_ROWS = 64
+# of the time of a row on the fastest host
+SHORT_WHILE = 0.05
 
 Cost = Callable[[HostState, Task], float]
 
@@ -32,15 +35,16 @@ class LastRows:
         self._overruns = Overruns()
         self._look: endgame.Look | None = None
         self._fastest_s = 1.0
+        self._good_for_s = LOOK_S
         self._running: list[TaskKey] = []
 
     def learn(self, expected_s: float, actual_s: float) -> None:
         """Take in how long a row took that was expected to take so long."""
         self._overruns.learn(expected_s, actual_s)
 
-    def changed(self, *, much: bool = False) -> None:
-        """Look anew after a change; among many hosts one row more or less changes little."""
-        if much or len(self._hosts) <= FEW_HOSTS:
+    def changed(self, in_flight: int, *, much: bool = False) -> None:
+        """Look anew after a change; among many hosts, or many rows in flight, one row more or less changes little."""
+        if much or (len(self._hosts) <= FEW_HOSTS and in_flight < MANY_ROWS):
             self._look = None
 
     def rest(self, name: str) -> None:
@@ -89,7 +93,7 @@ class LastRows:
     def _recent(self, now: float, *, waiting: bool) -> endgame.Look | None:
         """Return the last look if it is still true enough."""
         look = self._look
-        fits = look is not None and bool(look.places.size) == waiting and now < look.at + LOOK_S
+        fits = look is not None and bool(look.places.size) == waiting and now < look.at + self._good_for_s
         return look if fits else None
 
     def _look_at_waiting(self, window: Window, places: Places, now: float, cost: Cost) -> endgame.Look:
@@ -121,6 +125,9 @@ class LastRows:
 
     def _busy(self, names: Sequence[str], now: float) -> endgame.Busy:
         self._fastest_s = min(self._hosts[name].pace.typical_s or np.inf for name in names)
+        # a few hosts may take hundreds of rows in a moment
+        few = len(self._hosts) <= FEW_HOSTS
+        self._good_for_s = min(LOOK_S, SHORT_WHILE * self._fastest_s) if few else LOOK_S
         running = [(i, slot) for i, name in enumerate(names) for slot in self._hosts[name].running.values()]
         at = np.array([i for i, _ in running], dtype=np.intp)
         residuals_s = self._residuals_s([slot for _, slot in running], now)

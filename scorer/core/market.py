@@ -220,7 +220,9 @@ class Market:
             own = self._times(np.array([host]), window, places)[0]
             both = np.isfinite(own) & np.isfinite(cheapest)
             if both.any():
-                self._prices[host] = np.median(cheapest[both] / own[both])
+                # numpy's own median imports numpy.ma first
+                ratios = np.sort(cheapest[both] / own[both])
+                self._prices[host] = ratios[ratios.size // 2]
         if not self._prices[host] > 0:
             self._prices[host] = 1.0
 

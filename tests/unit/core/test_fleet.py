@@ -1,11 +1,13 @@
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from scorer.core.endgame import Look
 from scorer.core.fleet import Fleet, Member, Settled, Slot
 from scorer.core.host import BUSY_PAUSE_S, LOAD_BACKOFF_S, MAX_BUSY, MAX_BUSY_PAUSE_S, MIN_HOLD_S
-from scorer.core.last_rows import FEW_HOSTS, LOOK_S
+from scorer.core.last_rows import FEW_HOSTS, LOOK_S, MANY_ROWS, SHORT_WHILE, LastRows
 from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.errors import FaultKind
@@ -750,3 +752,30 @@ def test_among_many_hosts_one_that_has_just_got_its_price_makes_no_copy_before_t
     later = fleet.pick("h3", window, 60.0 + 2 * LOOK_S)
     assert later is not None
     assert later.extra
+
+
+@pytest.mark.parametrize(("slots", "looks"), [(MANY_ROWS, 1), (MANY_ROWS // 2 - 2, 20)])
+def test_among_many_rows_in_flight_the_fleet_is_not_looked_at_anew_for_each(
+    monkeypatch: pytest.MonkeyPatch, slots: int, looks: int
+) -> None:
+    fleet = fleet_of(member("a", slots=slots), member("b", slots=slots))
+    warm_up(fleet, "a")
+    warm_up(fleet, "b")
+    window = rows(3 * MANY_ROWS)
+    window.last = True
+    running = [slot for name in "ab" for _ in range(slots) if (slot := fleet.pick(name, window, 0.0))]
+    seen, real = [], LastRows._look_at_waiting
+
+    def look(self: LastRows, *args: Any) -> Look:  # noqa: ANN401 - passed on
+        seen.append(args)
+        return real(self, *args)
+
+    monkeypatch.setattr(LastRows, "_look_at_waiting", look)
+    for i, slot in enumerate(running[:20]):
+        now = 1.0 + i * SHORT_WHILE / 21
+        fleet.release(slot, scored(), now)
+        fleet.pick(slot.host, window, now)
+    assert len(seen) == looks
+    fleet.release(running[20], scored(), 1.0 + 2 * SHORT_WHILE)
+    fleet.pick(running[20].host, window, 1.0 + 2 * SHORT_WHILE)
+    assert len(seen) == looks + 1, "what was seen long ago is not believed"
