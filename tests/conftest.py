@@ -1,5 +1,6 @@
 """What all tests share: property tests may take their time on a busy machine, and it is UTC everywhere."""
 
+import gc
 import os
 import time
 
@@ -11,3 +12,9 @@ settings.load_profile("scorer")
 # a host's hours are local time
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+
+def pytest_collection_finish() -> None:
+    """Leave thousands of collected tests out of every later search for garbage, of which statsmodels makes many."""
+    gc.collect()
+    gc.freeze()

@@ -115,7 +115,7 @@ def test_durations_follow_the_speeds_and_add_up_to_the_total() -> None:
 
 
 def test_waiting_for_a_slot_counts_in_the_total_but_not_in_the_load() -> None:
-    spec = Spec(decode_tps=1, output_tokens=10, time_scale=1e3)
+    spec = Spec(decode_tps=1, output_tokens=10, time_scale=100)
     with OllamaDouble(spec) as double, ExitStack() as stack:
         requests = [Raw(stack, double.url, body(f"row {i}")) for i in range(4)]
         replies = sorted((r.answer() for r in requests), key=lambda reply: reply["total_duration"])
@@ -219,7 +219,7 @@ def test_a_disconnected_request_in_line_never_runs() -> None:
 
 @pytest.mark.parametrize(("version", "blocked_s"), [("0.24.0", 100.0), ("0.34.0", 1.0)])
 def test_an_abandoned_prefill_blocks_the_slot_until_its_era_notices(version: str, blocked_s: float) -> None:
-    spec = Spec(version=version, prefill_tps=1, decode_tps=1e9, time_scale=2e3, default_num_ctx=10**6)
+    spec = Spec(version=version, prefill_tps=1, decode_tps=1e9, time_scale=200, default_num_ctx=10**6)
     with OllamaDouble(spec) as double, client(double) as http:
         with ExitStack() as first:
             Raw(first, double.url, body("x" * 368))
@@ -227,7 +227,8 @@ def test_an_abandoned_prefill_blocks_the_slot_until_its_era_notices(version: str
         double.wait_until(lambda d: d.generations[0].outcome == "cancelled")
         total_s = http.post("/api/chat", json=body("y")).json()["total_duration"] / 1e9
     prefill_s = 9  # of the second request itself
-    assert total_s <= blocked_s + prefill_s + 1
+    noticed_s = 20  # a tenth of a second on a crowded machine
+    assert total_s <= blocked_s + prefill_s + noticed_s
     assert total_s > 60 if version == "0.24.0" else total_s < 60
 
 
@@ -289,8 +290,8 @@ def test_events_happen_just_before_their_request() -> None:
 
 def test_timed_events_happen_by_themselves() -> None:
     events = (
-        Event(action="go_down", at_request=0, value=100),
-        Event(action="change_version", at_s=100, value="0.99.0"),
+        Event(action="go_down", at_request=0, value=1000),
+        Event(action="change_version", at_s=1000, value="0.99.0"),
     )
     with OllamaDouble(Spec(events=events, time_scale=1000)) as double, client(double) as http:
         with pytest.raises(httpx.NetworkError):
@@ -318,7 +319,7 @@ def test_keep_alive_0_unloads_when_the_request_is_done() -> None:
 
 
 def test_keep_alive_counts_from_the_end_of_the_last_request() -> None:
-    spec = Spec(decode_tps=1, output_tokens=3600, time_scale=1e4)
+    spec = Spec(decode_tps=1, output_tokens=3600, time_scale=2e3)
     with OllamaDouble(spec) as double, client(double) as http:
         http.post("/api/chat", json=body("longer than its keep_alive", keep_alive=3000))
         assert len(http.get("/api/ps").json()["models"]) == 1
