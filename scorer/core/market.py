@@ -220,9 +220,7 @@ class Market:
             own = self._times(np.array([host]), window, places)[0]
             both = np.isfinite(own) & np.isfinite(cheapest)
             if both.any():
-                # numpy's own median imports numpy.ma first
-                ratios = np.sort(cheapest[both] / own[both])
-                self._prices[host] = ratios[ratios.size // 2]
+                self._prices[host] = np.median(cheapest[both] / own[both])
         if not self._prices[host] > 0:
             self._prices[host] = 1.0
 

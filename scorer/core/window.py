@@ -46,8 +46,6 @@ class Window:
         self.lengths = np.zeros(CAPACITY)
         self.models = np.zeros(CAPACITY, dtype=np.intp)
         self.births = np.zeros(CAPACITY, dtype=np.int64)
-        # the same once more: one element of a list is quicker to read than one of an array
-        self._birth_at = [0] * CAPACITY
         self._born = 0
         self.picks = 0
         self._weights = np.full(CAPACITY, np.inf)
@@ -91,7 +89,7 @@ class Window:
 
     def born(self, place: int, birth: int) -> Task | None:
         """Return the task at a place if it is still the one of this birth."""
-        return self._tasks[place] if self._birth_at[place] == birth else None
+        return self._tasks[place] if self.births[place] == birth else None
 
     def taken(self) -> npt.NDArray[np.intp]:
         """Return the places that hold a task, in no particular order."""
@@ -119,7 +117,7 @@ class Window:
         self.lengths[place] = task.chars
         self.models[place] = self.model(task.key.model)
         self._born += 1
-        self.births[place] = self._birth_at[place] = self._born
+        self.births[place] = self._born
         self._weights[place] = math.exp(self._age)
         self.chars += task.chars
         self._waiting[task.key.model] += 1
@@ -150,7 +148,6 @@ class Window:
     def _grow(self) -> None:
         size = len(self._tasks)
         self._tasks += [None] * size
-        self._birth_at += [0] * size
         self._free = list(range(2 * size - 1, size - 1, -1))
         self.lengths = np.concatenate([self.lengths, np.zeros(size)])
         self.models = np.concatenate([self.models, np.zeros(size, dtype=np.intp)])

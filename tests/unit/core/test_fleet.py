@@ -759,8 +759,9 @@ def test_among_many_rows_in_flight_the_fleet_is_not_looked_at_anew_for_each(
     monkeypatch: pytest.MonkeyPatch, slots: int, looks: int
 ) -> None:
     fleet = fleet_of(member("a", slots=slots), member("b", slots=slots))
-    warm_up(fleet, "a")
-    warm_up(fleet, "b")
+    row_s = LOOK_S
+    for row in range(20):
+        one_try(fleet, "ab"[row % 2], scored(row_s), 0.0, 1000 + row)
     window = rows(3 * MANY_ROWS)
     window.last = True
     running = [slot for name in "ab" for _ in range(slots) if (slot := fleet.pick(name, window, 0.0))]
@@ -772,10 +773,11 @@ def test_among_many_rows_in_flight_the_fleet_is_not_looked_at_anew_for_each(
 
     monkeypatch.setattr(LastRows, "_look_at_waiting", look)
     for i, slot in enumerate(running[:20]):
-        now = 1.0 + i * SHORT_WHILE / 21
-        fleet.release(slot, scored(), now)
+        now = 1.0 + i * SHORT_WHILE * row_s / 21
+        fleet.release(slot, scored(row_s), now)
         fleet.pick(slot.host, window, now)
     assert len(seen) == looks
-    fleet.release(running[20], scored(), 1.0 + 2 * SHORT_WHILE)
-    fleet.pick(running[20].host, window, 1.0 + 2 * SHORT_WHILE)
+    later = 1.0 + 2 * SHORT_WHILE * row_s
+    fleet.release(running[20], scored(row_s), later)
+    fleet.pick(running[20].host, window, later)
     assert len(seen) == looks + 1, "what was seen long ago is not believed"
