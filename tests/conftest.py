@@ -2,8 +2,13 @@
 
 import gc
 import os
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import in_memory
+import pytest
 from hypothesis import settings
 
 settings.register_profile("scorer", deadline=None)
@@ -18,3 +23,10 @@ def pytest_collection_finish() -> None:
     """Leave thousands of collected tests out of every later search for garbage, of which statsmodels makes many."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """Like `tmp_path`, in memory where that is possible; gone after the test."""
+    with tempfile.TemporaryDirectory(prefix="test-", dir=in_memory.place()) as folder:
+        yield Path(folder)

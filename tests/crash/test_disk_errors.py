@@ -42,13 +42,13 @@ NUMBERS = {"full": errno.ENOSPC, "failed": errno.EIO}
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("kinds", KINDS)
 def test_whichever_operation_fails_the_job_can_be_finished_with_each_row_once(
-    tmp_path: Path, kinds: str, number: str
+    memory_path: Path, kinds: str, number: str
 ) -> None:
     ended: Counter[str] = Counter()
     for turn in count(1):
         failure = Failure(KINDS[kinds], turn, NUMBERS[number])
-        ended[_one_failure(tmp_path / str(turn), failure)] += 1
-        shutil.rmtree(tmp_path / str(turn))
+        ended[_one_failure(memory_path / str(turn), failure)] += 1
+        shutil.rmtree(memory_path / str(turn))
         if failure.happened is None:
             break
     print(f"{kinds}, {number}: {turn - 1} operations, {dict(ended)}")  # noqa: T201  (the figures)
@@ -112,8 +112,8 @@ def _check_nothing_asked_again(disk: Disk, failure: Failure) -> None:
     assert not [op for op in later if op.kind == "sync" and op.path == happened.path], happened
 
 
-def test_errors_say_which_file_and_what_can_be_done(tmp_path: Path) -> None:
-    world = small_world.make(tmp_path)
-    disk = Disk(tmp_path / "runs", Failure(KINDS["sync"], 20, errno.EIO))
+def test_errors_say_which_file_and_what_can_be_done(memory_path: Path) -> None:
+    world = small_world.make(memory_path)
+    disk = Disk(memory_path / "runs", Failure(KINDS["sync"], 20, errno.EIO))
     with small_world.small_parts(), disk.watched(), pytest.raises(StoreError, match=r"queue\.sqlite: the disk failed"):
         world.run()

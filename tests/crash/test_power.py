@@ -48,16 +48,16 @@ def record(folder: Path) -> Disk:
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_after_a_power_cut_nothing_that_was_acknowledged_is_gone_and_the_job_can_be_finished(
-    tmp_path: Path, shard: int
+    memory_path: Path, shard: int
 ) -> None:
-    runs = tmp_path / "runs"
-    disk = record(tmp_path)
+    runs = memory_path / "runs"
+    disk = record(memory_path)
     checked = 0
     for left in islice(lefts(runs, disk.ops), shard, None, SHARDS):
         shutil.rmtree(runs)
         runs.mkdir()
         left.put_into(runs, runs)
-        check(tmp_path, left, repair=checked % 2 == 0)
+        check(memory_path, left, repair=checked % 2 == 0)
         checked += 1
     print(f"{checked} contents of the disk after {len(disk.ops)} operations")  # noqa: T201  (the figure)
     assert checked > 50
@@ -115,27 +115,29 @@ def contents(ops: list[Op], root: Path) -> set[tuple[tuple[str, bytes], ...]]:
     }
 
 
-def test_a_file_renamed_before_its_sync_may_be_found_torn_under_its_new_name(tmp_path: Path) -> None:
-    new, old = tmp_path / "new", tmp_path / "old"
+def test_a_file_renamed_before_its_sync_may_be_found_torn_under_its_new_name(memory_path: Path) -> None:
+    new, old = memory_path / "new", memory_path / "old"
     unsafe = [Op("create", new), Op("write", new, 0, b"abcd"), Op("rename", new, target=old)]
-    assert {(("old", b"ab"),), (("old", b""),), (("old", b"abcd"),), ()} <= contents(unsafe, tmp_path)
-    safe = [*unsafe[:2], Op("sync", new), *unsafe[2:], Op("sync_folder", tmp_path)]
-    at_the_end = contents(safe, tmp_path) - contents(safe[:-1], tmp_path)
-    assert (("old", b"ab"),) not in contents(safe, tmp_path)
+    assert {(("old", b"ab"),), (("old", b""),), (("old", b"abcd"),), ()} <= contents(unsafe, memory_path)
+    safe = [*unsafe[:2], Op("sync", new), *unsafe[2:], Op("sync_folder", memory_path)]
+    at_the_end = contents(safe, memory_path) - contents(safe[:-1], memory_path)
+    assert (("old", b"ab"),) not in contents(safe, memory_path)
     assert not at_the_end
 
 
-def test_a_removal_without_a_sync_of_its_folder_may_be_undone(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    made = [Op("create", file), Op("sync", file), Op("sync_folder", tmp_path)]
-    assert contents([*made, Op("unlink", file), Op("sync_folder", tmp_path), Op("ack", tmp_path)], tmp_path) == {
+def test_a_removal_without_a_sync_of_its_folder_may_be_undone(memory_path: Path) -> None:
+    file = memory_path / "file"
+    made = [Op("create", file), Op("sync", file), Op("sync_folder", memory_path)]
+    assert contents(
+        [*made, Op("unlink", file), Op("sync_folder", memory_path), Op("ack", memory_path)], memory_path
+    ) == {
         (),
         (("file", b""),),
     }
 
 
-def test_of_two_writes_the_second_may_be_there_without_the_first(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    made = [Op("create", file), Op("sync", file), Op("sync_folder", tmp_path)]
-    found = contents([*made, Op("write", file, 0, b"ab"), Op("write", file, 2, b"cd")], tmp_path)
+def test_of_two_writes_the_second_may_be_there_without_the_first(memory_path: Path) -> None:
+    file = memory_path / "file"
+    made = [Op("create", file), Op("sync", file), Op("sync_folder", memory_path)]
+    found = contents([*made, Op("write", file, 0, b"ab"), Op("write", file, 2, b"cd")], memory_path)
     assert {(("file", b"\0\0cd"),), (("file", b"ab"),), (("file", b"abc"),), (("file", b""),)} <= found

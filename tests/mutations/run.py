@@ -23,6 +23,7 @@ from queue import SimpleQueue
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+import in_memory  # noqa: E402  (needs the path)
 from mutations.catalogue import Mutation, load  # noqa: E402  (needs the path)
 
 TREE = Path(__file__).resolve().parents[2]
@@ -37,7 +38,6 @@ WIDELY = (
 )
 TIMEOUT_S = 120
 PASSED, FAILED = 0, 1
-MEMORY = Path("/dev/shm")  # noqa: S108  (a file system, not a place for secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def main() -> int:
         mutation.changed(TREE)  # a stale one ends everything here, before any time is spent
     began = time.monotonic()
     # tests that sync a thousand times take a tenth of the time in memory
-    with tempfile.TemporaryDirectory(prefix="mutations-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="mutations-", dir=in_memory.place()) as folder:
         copies = [Copy(_made(Path(folder) / str(number))) for number in range(options.jobs)]
         code, said = copies[0].pytest(sorted({test for mutation in chosen for test in mutation.tests}))
         if code != PASSED:

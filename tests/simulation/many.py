@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import in_memory
 import pyarrow as pa
 from simulation.play import Play
 from simulation.schedule import draw
 
 REPLAY = "python tests/campaign.py schedules --first {seed} --count 1"
 TWICE_EVERY = 50
-MEMORY = Path("/dev/shm")  # noqa: S108  (a file system, not a place for secrets)
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ def _once(seed: int) -> Counter[str]:
 
 
 def _in_a_folder(seed: int) -> tuple[Counter[str], list[tuple[str, float, str, str]]]:
-    folder = Path(tempfile.mkdtemp(prefix=f"schedule-{seed}-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix=f"schedule-{seed}-", dir=in_memory.place()))
     try:
         play = Play(draw(seed), folder)
         return play.to_the_end(), play.world.trace()

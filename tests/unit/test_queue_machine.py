@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import entries
+import in_memory
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -43,7 +44,7 @@ class Expected:
 class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=in_memory.place()))
         self.path = self.folder / "queue.sqlite"
         self.now = 1000.0
         self.queue = Queue.open(self.path, self.now)
