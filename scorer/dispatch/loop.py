@@ -9,7 +9,7 @@ commits cannot keep up; a slot's coroutine ends only when the fleet gives it not
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from scorer.config import HostConfig, HostsFile
 from scorer.core.fleet import Fleet, Slot
 from scorer.core.result import Counts, Died, Done, Entry, Tried
-from scorer.core.task import Attempt, Dead, Failed, Outcome, Scored, Task, TaskKey
+from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.attempt import Sampling, attempt
 from scorer.dispatch.events import WELL, Event, HostProgress, Progress
@@ -286,6 +286,9 @@ class Dispatcher:
     # -- what became of it ------------------------------------------------------------------------------------------
 
     def _settle(self, life: Life, slot: Slot, outcome: Outcome) -> None:
+        if life.retired and isinstance(outcome, Failed) and outcome.attempt.blame is not Blame.ROW:
+            # it says nothing about the address that goes by this name now
+            outcome = replace(outcome, attempt=replace(outcome.attempt, blame=Blame.NOBODY))
         settled = self._fleet.release(slot, outcome, anyio.current_time())
         if isinstance(outcome, Scored):
             for loser in settled.losers:
@@ -298,7 +301,7 @@ class Dispatcher:
         if settled.unusable:
             self._lives.down(life, settled.unusable, unusable=True)
         elif self._fleet.is_open(slot.host):
-            self._lives.down(life, f"{failed.kind}: {failed.message}")
+            self._lives.down(self._lives.by_name.get(slot.host, life), f"{failed.kind}: {failed.message}")
         if failed.sent:
             self._ledger.add(Tried(slot.task.key, settled.attempt or failed, self._seams.wall()))
         if settled.aside:

@@ -271,6 +271,23 @@ def test_a_host_switched_off_in_the_file_finishes_what_it_has_and_takes_no_more(
     check_invariants(world.job, expected=30)
 
 
+def test_what_still_fails_at_an_old_address_is_not_held_against_the_new_one(tmp_path: Path) -> None:
+    moved = SimHost("moved", 1.0, slots=8, faults=Faults(hang=1.0))
+    world = World(tmp_path, [moved], rows=200, slots=8, min_deadline_s=30.0, patience_s=300.0)
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(10)
+        # its new address answers; what was asked at the old one runs into its deadline
+        moved.faults = Faults()
+        world.keys["moved"] = "max_context = 2048\n"
+        world.hosts_file()
+
+    assert world.run(events=edit).counts.done == 200
+    assert "host_down" not in kinds(world)
+    assert set(marks(world)) == {("nobody", "deadline")}
+    check_invariants(world.job, expected=200)
+
+
 def test_with_every_host_switched_off_the_run_waits_as_long_as_the_patience(tmp_path: Path) -> None:
     world = World(tmp_path, [SimHost("a", 1.0)], rows=200, patience_s=120.0)
 
