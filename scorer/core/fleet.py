@@ -168,7 +168,7 @@ class Fleet:
     def is_open(self, name: str) -> bool:
         """Whether the host must prove itself (be probed and warmed) before it gets rows again."""
         host = self._hosts.get(name)
-        return host is not None and host.breaker.state is BreakerState.OPEN
+        return host is not None and host.is_open
 
     def retry_at(self, name: str) -> float:
         """Return the time at which a host with an open breaker may be probed."""
@@ -494,7 +494,8 @@ class Fleet:
 
     def _suspect_local_fault(self, now: float) -> None:
         """When half of the hosts cannot be reached at once, it is our own network: back soon, and blame nobody."""
-        recent = [h for h in self._hosts.values() if h.refused_at is not None and now - h.refused_at <= LOCAL_WINDOW_S]
+        # one that is back by now is no part of it, and closed it would stay: nobody would have it prove itself
+        recent = [h for h in self._hosts.values() if h.is_open and now - h.refused_at <= LOCAL_WINDOW_S]
         others = [h for h in self._hosts.values() if h.up and h not in recent]
         if len(recent) >= 2 and len(recent) >= len(others):
             self.away(now)

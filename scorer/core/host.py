@@ -85,7 +85,7 @@ class HostState:
     paused_until: float = 0.0
     busy_in_a_row: int = 0
     refused: int = 0
-    refused_at: float | None = None
+    refused_at: float = -math.inf
     completed: int = 0
     last_fault: str | None = None
     model: str | None = None
@@ -101,6 +101,11 @@ class HostState:
         """Whether it takes rows at all, be it one on trial."""
         return self.up and self.accepting and self.breaker.state is not BreakerState.OPEN
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it must prove itself (be probed and warmed) before it gets rows again."""
+        return self.breaker.state is BreakerState.OPEN
+
     def free(self, now: float) -> int:
         """Slots that may take a row now."""
         if not self.in_service or now < self.paused_until:
@@ -113,6 +118,12 @@ class HostState:
     def pauses(self) -> list[float]:
         """Return the times until which slots rest after failures."""
         return [*self.held_until, self.paused_until]
+
+    def rests_s(self, now: float) -> float:
+        """Return for how many seconds it takes nothing, even if all that it has in flight came back at once."""
+        held = sorted(t for t in self.held_until if t > now)
+        spare = self.limit.value - len(held)
+        return max(self.paused_until - now, held[-spare] - now if spare <= 0 else 0.0, 0.0)
 
     def succeeded(self, now: float) -> None:
         """Note a valid score."""

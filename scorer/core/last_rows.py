@@ -136,7 +136,9 @@ class LastRows:
         np.minimum.at(free_in_s, at, residuals_s)
         free = [not self._hosts[name].running or self._hosts[name].free(now) > 0 for name in names]
         free_in_s[free] = 0.0
-        return endgame.Busy(free_in_s, work_s)
+        # nobody need wait for a host that asked for an hour's rest
+        rests_s = [self._hosts[name].rests_s(now) for name in names]
+        return endgame.Busy(np.maximum(free_in_s, rests_s), work_s)
 
     def _residuals_s(self, slots: Sequence[Slot], now: float) -> Floats:
         expected_s = np.array([slot.expected_s for slot in slots], float)

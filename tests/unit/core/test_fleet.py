@@ -551,6 +551,17 @@ def test_hosts_that_are_long_away_do_not_hide_that_our_network_is_gone() -> None
     assert fleet.release(in_flight, unclear("a"), 103.0).task.history == ()
 
 
+def test_a_host_that_is_back_is_not_closed_because_another_fails_soon_after() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    one_try(fleet, "a", refused("a"), 1.0)
+    fleet.join(member("a"), 7.0)
+    one_try(fleet, "a", scored(), 8.0, 1)
+    in_flight = picked(fleet, "a", rows(1, 50), 8.5)
+    one_try(fleet, "b", refused("b"), 9.0, 2)
+    assert not fleet.is_open("a")
+    assert len(fleet.release(in_flight, unclear("a"), 10.0).task.history) == 1, "one host alone is not our network"
+
+
 # -- hours, and what else is asked -----------------------------------------------------------------------------------
 
 
@@ -633,6 +644,32 @@ def test_no_second_copy_is_made_while_rows_wait_or_are_still_to_be_read() -> Non
     window = window_of(task(0))
     picked(fleet, "a", window, 0.0)
     assert fleet.pick("b", window, 60.0) is None
+
+
+@pytest.mark.parametrize("rests", [busy("fast", 3600.0), bad("fast")], ids=["asked to", "has failed"])
+def test_the_last_rows_do_not_wait_for_the_fastest_host_while_it_rests(rests: Failed) -> None:
+    fleet = fleet_of(member("fast", slots=1), member("slow", slots=1))
+    for row in range(10):
+        one_try(fleet, "fast", scored(1.0), 0.0, 1000 + row)
+        one_try(fleet, "slow", scored(1.9), 0.0, 2000 + row)
+    window = rows(1)
+    window.last = True
+    assert fleet.pick("slow", window, 0.0) is None, "the fast one would be done with it first"
+    one_try(fleet, "fast", rests, 0.0, 1)
+    assert picked(fleet, "slow", window, 0.0).task.key.row == 0
+
+
+def test_the_last_rows_wait_for_the_fastest_host_when_it_rests_but_a_moment() -> None:
+    fleet = fleet_of(member("fast", slots=1), member("slow", slots=1))
+    for row in range(10):
+        one_try(fleet, "fast", scored(1.0), 0.0, 1000 + row)
+        one_try(fleet, "slow", scored(60.0), 0.0, 2000 + row)
+    window = rows(1)
+    window.last = True
+    one_try(fleet, "fast", busy("fast", 20.0), 0.0, 1)
+    assert fleet.pick("slow", window, 0.0) is None
+    assert fleet.due(19.0) == 20.0
+    assert picked(fleet, "fast", window, 20.0).task.key.row == 0
 
 
 def test_a_host_that_failed_a_row_makes_no_copy_of_it() -> None:
