@@ -166,15 +166,14 @@ def _whole_s(reader: Reader, counts: Counts, whole: int) -> float | None:
     """Return what all tasks of the dataset would take at the pace of the last ones, in seconds.
 
     Only time counts in which a request was in flight: models that had to load and nights between two pilots are no
-    part of the pace. Hosts that report no tokens leave the time that the runs took.
+    part of the pace.
     """
     ended = counts.done + counts.dead
     if not counts.done or whole <= counts.total:
         return None
-    timings = reader.timings(EXTRAPOLATED_FROM)
-    busy_s = _covered_s([(one.finished_at - one.duration_s, one.finished_at) for one in timings])
-    a_row_s = busy_s / len(timings) * counts.done / ended if timings else reader.elapsed_s() / ended
-    return a_row_s * whole
+    # of all hosts, also of those that report no tokens: rows that are not counted would make the others seem slower
+    spans = reader.spans(EXTRAPOLATED_FROM)
+    return _covered_s(spans) / len(spans) * counts.done / ended * whole
 
 
 def _covered_s(spans: Iterable[tuple[float, float]]) -> float:

@@ -107,7 +107,7 @@ class Asked:
 
 @dataclass
 class SimHost:
-    """One host: seconds a row, slots that work at once, what goes wrong."""
+    """One host: seconds a row, slots that work at once, what goes wrong, whether it says how many tokens there were."""
 
     name: str
     row_s: float = 1.0
@@ -118,6 +118,7 @@ class SimHost:
     digest: str = DIGEST
     exchange: tuple[float, str] | None = None
     models: tuple[str, ...] = (MODEL,)
+    counts_tokens: bool = True
     asked: list[Asked] = field(default_factory=list)
     answers: dict[str, list[str]] = field(default_factory=dict)
     loads: int = 0
@@ -270,6 +271,8 @@ class Transport(httpx.AsyncBaseTransport):
         if asked.fault == "done_false":
             reply = self._reply(text[:4], "", {})
             return httpx.Response(200, json={**reply, "done": False})
+        if not self._host.counts_tokens:
+            fields = {}
         asked.fault = "none"
         self._host.answers.setdefault(asked.user, []).append(text)
         return httpx.Response(200, json=self._reply(text, "stop", fields))

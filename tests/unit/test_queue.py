@@ -424,6 +424,14 @@ class TestReader:
         assert reader.recent(NOW + 301) == {"p40": 3}
         assert reader.recent(NOW + 300, window_s=150.0) == {"p40": 2}
 
+    def test_spans_are_those_of_the_last_scores_with_and_without_tokens(self, queue: Queue, reader: Reader) -> None:
+        batch = [
+            entries.done(row, finished_at=NOW + row, duration_s=0.5, prompt_tokens=100 if row % 2 else None)
+            for row in range(4)
+        ]
+        queue.commit(batch, NOW)
+        assert reader.spans(2) == [(NOW + 2.5, NOW + 3), (NOW + 1.5, NOW + 2)]
+
     def test_dead_rows_are_grouped_by_kind_with_the_first_as_example(self, queue: Queue, reader: Reader) -> None:
         queue.commit([entries.died(5), entries.died(2), entries.died(7, kind="poison")], NOW)
         assert reader.dead_by_kind() == [

@@ -72,6 +72,14 @@ def test_a_pilot_tells_what_the_whole_would_take(tmp_path: Path) -> None:
     assert "on these hosts" not in report(status(world.job))
 
 
+def test_a_host_that_counts_no_tokens_makes_the_whole_seem_no_longer(tmp_path: Path) -> None:
+    hosts = [SimHost("a", 4.0), SimHost("quiet", 1.0, counts_tokens=False)]
+    world = World(tmp_path, hosts, rows=2000, slots=1)
+    world.run(limit=200)
+    # one scores a row in four seconds and the other four: 1.25 a second together
+    assert status(world.job).whole_s == pytest.approx(1600, rel=0.1)
+
+
 def test_the_latest_job_is_meant_when_none_is_named(world: World) -> None:
     runs = world.job.parent
     with pytest.raises(UsageError, match="no jobs in"):
