@@ -91,7 +91,8 @@ class Status:
 
 
 def _histogram(counts: Counter[float]) -> dict[str, int]:
-    return {f"{score:g}": count for score, count in sorted(counts.items())}
+    # every digit, so that no two scores become one; whole ones without a point
+    return {repr(score).removesuffix(".0"): count for score, count in sorted(counts.items())}
 
 
 def status(folder: Path, now: float | None = None) -> Status:

@@ -1,5 +1,6 @@
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_the_status_is_plain_json(world: World) -> None:
     assert found["dead_by_kind"]["empty_prompt"]["rows"] == 2
     assert sum(host["rows"] for host in found["hosts"].values()) == 18
     assert all(sum(host["scores"].values()) == host["rows"] for host in found["hosts"].values())
+
+
+def test_scores_that_are_nearly_alike_stay_apart_in_the_json(interrupted: World) -> None:
+    scores = Counter({8.0: 3, 0.5: 1, 0.1234561: 5, 0.1234562: 7, 1234567.0: 2, 1234568.0: 1, -0.25: 1})
+    found = replace(status(interrupted.job), scores={"a": scores}).as_json()["scores"]
+    assert isinstance(found, dict)
+    assert {float(score): count for score, count in found.items()} == scores
+    assert list(found) == ["-0.25", "0.1234561", "0.1234562", "0.5", "8", "1234567", "1234568"]
 
 
 def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interrupted: World) -> None:
