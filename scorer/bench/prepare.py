@@ -6,6 +6,7 @@ Everything that depends on files of suites, data sets or the network happens her
 Invariant: the same suites, rows and options give the same file, byte for byte but for the writer's own version.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,8 @@ from scorer.bench.answers import CASES_FILE
 from scorer.bench.rows import read_rows
 from scorer.core.checked import nearest, quoted
 from scorer.errors import StoreError, UsageError
+from scorer.jobs.folder import make_lasting
+from scorer.results import sync_folder
 from scorer.suites.battery import AskedSuite
 from scorer.suites.cases import Case, Wanted, make_cases
 from scorer.suites.catalogue import Part
@@ -87,14 +90,21 @@ def _rows(asked: AskedSuite, source: str, option: str) -> list[dict[str, object]
 
 
 def write_cases(folder: Path, cases: Sequence[Case]) -> Path:
-    """Write a job's file of cases whole or not at all, and return its path."""
+    """Write a job's file of cases whole or not at all, safe from a power cut, and return its path.
+
+    A job without it can neither go on nor be reported, and the suites may give other questions by then.
+    """
     lines = [{"row": row, **asdict(case)} for row, case in enumerate(cases)]
     path = folder / CASES_FILE
     temporary = path.with_suffix(".tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(lines, SCHEMA), temporary)
+        make_lasting(folder)
+        with temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(lines, SCHEMA), file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(folder)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
     return path

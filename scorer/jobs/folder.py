@@ -81,8 +81,13 @@ def find_job(runs_dir: Path, name: str) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a job's folder so that a power cut does not take it away again, with all that is acknowledged in it."""
-    missing = [path for path in (folder / RESULTS, *(folder / RESULTS).parents) if not path.exists()]
+    """Make a job's folder."""
+    make_lasting(folder / RESULTS)
+
+
+def make_lasting(folder: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take it away again with all that is in it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)

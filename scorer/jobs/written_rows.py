@@ -12,20 +12,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from scorer.errors import UsageError
+from scorer.jobs.folder import make_lasting
+from scorer.results import sync_folder
 
 FOLDER = ".rows"
 NAME_DIGITS = 12
 
 
 def written_rows(rows: Iterable[Mapping[str, object]] | Iterable[str], runs_dir: Path) -> Path:
-    """Write rows, one after the other, and return the file; texts become rows with the column `text`.
+    """Write rows, one after the other, and return the file, safe from a power cut; texts become rows with `text`.
 
     Raises UsageError for what is no row, a value that JSON does not have, and a folder that cannot be written.
     """
     _check_iterable(rows)
     folder = runs_dir / FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_lasting(folder)
         with tempfile.NamedTemporaryFile("wb", dir=folder, suffix=".tmp", delete=False) as file:
             unfinished = Path(file.name)
             try:
@@ -38,6 +40,7 @@ def written_rows(rows: Iterable[Mapping[str, object]] | Iterable[str], runs_dir:
                 os.fsync(file.fileno())
                 path = folder / f"rows-{digest.hexdigest()[:NAME_DIGITS]}.jsonl"
                 unfinished.replace(path)
+                sync_folder(folder)
             finally:
                 unfinished.unlink(missing_ok=True)
     except OSError as error:

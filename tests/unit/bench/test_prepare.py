@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from syncs import Syncs
 
 from scorer.bench.answers import CASE_COLUMNS
 from scorer.bench.prepare import SCHEMA, all_cases, asked_suite, files_by_suite, write_cases
@@ -96,3 +97,14 @@ def test_the_same_rows_give_the_same_file(tmp_path: Path) -> None:
     files = [write_cases(tmp_path / name, all_cases([one], 2)[0]) for name in ("a", "b")]
 
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_power_cut_takes_no_questions_away_once_they_are_written(tmp_path: Path) -> None:
+    tasks(tmp_path, "bbh_snarks.json")
+    cases, _ = all_cases([asked("bbh/snarks", data=str(tmp_path / "bbh_snarks.json"))], None)
+    syncs = Syncs()
+
+    with syncs.watched():
+        path = write_cases(tmp_path / "runs" / "job", cases)
+
+    assert syncs.keeps(path, tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syncs import Syncs
 
 from scorer import inputs
 from scorer.errors import UsageError
@@ -45,3 +46,10 @@ def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> No
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UsageError, match="cannot write the rows"):
         written_rows(["a"], tmp_path / "runs")
+
+
+def test_a_power_cut_takes_no_rows_away_once_they_are_written(tmp_path: Path) -> None:
+    syncs = Syncs()
+    with syncs.watched():
+        path = written_rows(["a", "b"], tmp_path / "runs")
+    assert syncs.keeps(path, tmp_path)
