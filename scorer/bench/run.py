@@ -5,6 +5,7 @@ from then on it is a job whose dataset is that file. The same command again mean
 has changed is refused with the differences.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from scorer.dispatch.events import Event
 from scorer.errors import UsageError
 from scorer.inputs import Dataset
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import check_name, default_name, locked, move_aside
+from scorer.jobs.folder import RESULTS, check_name, default_name, locked, move_aside
 from scorer.jobs.hosts.opened import this_machine
 from scorer.jobs.hosts.pull import pull
 from scorer.jobs.hosts.steps import Step
@@ -94,7 +95,15 @@ def run(options: BenchOptions, view: View) -> Ended:
     finally:
         if not (folder / FILE).is_file():
             # no host would take it: without a job the questions are of no use to anyone
-            Path(dataset.source).unlink(missing_ok=True)
+            _take_back(Path(dataset.source))
+
+
+def _take_back(cases: Path) -> None:
+    """Remove what was made for a job that did not come about; what stays must not hide why it did not."""
+    with suppress(OSError):
+        cases.unlink(missing_ok=True)
+    for folder in (cases.parent / RESULTS, cases.parent):
+        with suppress(OSError):
             folder.rmdir()
 
 

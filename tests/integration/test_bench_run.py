@@ -170,6 +170,16 @@ def test_a_run_that_no_host_takes_leaves_nothing_behind(desk: Desk) -> None:
     assert not (desk.folder / "runs" / "own").exists()
 
 
+def test_a_job_that_cannot_be_written_is_told_as_it_is_and_its_questions_go(desk: Desk) -> None:
+    in_the_way = desk.folder / "runs" / "own" / "job.toml.tmp"
+    in_the_way.mkdir(parents=True)
+    with serving(one=Spec()) as doubles:
+        desk.hosts({"one": doubles["one"].url})
+        failed = desk.scorer("bench", "run", "looks.toml", "--hosts", "hosts.toml", "--job", "own", code=4)
+    assert "job.toml: Is a directory" in failed.err
+    assert list(in_the_way.parent.iterdir()) == [in_the_way]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
