@@ -67,7 +67,10 @@ class Condition:
         return True
 
     def chosen(self, joined: pa.RecordBatchReader | None = None) -> "Chosen":
-        """Return the tasks for which it holds, in the results or in results that were joined with the input."""
+        """Return the tasks for which it holds, in the results or in results that were joined with the input.
+
+        UsageError if it cannot be evaluated for one of them; OSError if they cannot be read.
+        """
         table = TABLE
         if joined is not None:
             table = "joined_results"
@@ -76,6 +79,11 @@ class Condition:
             found = self._database.sql(self._select(table))
             return Chosen(found.to_arrow_reader(100_000))
         except _error() as error:
+            raise UsageError(self._told(error, self._schema.names)) from None
+        except (OSError, pa.ArrowException) as error:
+            # from a late row it comes through Arrow, which knows none of DuckDB's classes
+            if any(word in str(error) for word in _NOT_ITS_FAULT):
+                raise
             raise UsageError(self._told(error, self._schema.names)) from None
 
     def _check_syntax(self) -> set[str]:
@@ -143,6 +151,8 @@ class Chosen:
         self._rows[which] = known
 
 
+# what DuckDB says when rows could not be read, or its scratch files not be written
+_NOT_ITS_FAULT = ("reading the stream", "IO Error")
 _EXAMPLE = """write a condition over the columns, such as --where "score >= 8 AND status = 'done'\""""
 
 

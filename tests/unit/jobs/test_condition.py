@@ -112,6 +112,41 @@ def test_a_mistake_is_told_in_a_line_or_two(found: Gathered, scratch: Path, text
         assert word in str(told.value)
 
 
+# so many rows come at once that only a later one than these can fail on the way
+LATE = 120_000
+
+
+def late(tmp_path: Path) -> Condition:
+    """A condition that holds for all rows of a file but the last, for which it cannot be evaluated."""
+    columns = {
+        "row": pa.array(range(LATE), pa.int64()),
+        "model": pa.array(["m"] * LATE),
+        "sample": pa.array([0] * LATE, pa.int32()),
+        "completion": pa.array(["1"] * (LATE - 1) + ["x"]),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "late.parquet", row_group_size=5000)
+    return Condition("completion::int = 1", [tmp_path / "late.parquet"], table.schema, tmp_path)
+
+
+def test_a_condition_that_fails_in_a_late_row_is_told_as_one_that_fails_in_the_first(tmp_path: Path) -> None:
+    with closing(late(tmp_path)) as condition, pytest.raises(UsageError) as told:
+        condition.chosen()
+    first, second = str(told.value).splitlines()
+    assert first.startswith("--where completion::int = 1: Could not convert string 'x'")
+    assert second == "columns: row, model, sample, completion"
+
+
+def test_rows_that_cannot_be_read_are_not_the_conditions_fault(tmp_path: Path) -> None:
+    with closing(late(tmp_path)) as condition:
+        file = tmp_path / "late.parquet"
+        content = file.read_bytes()
+        late_in_it, little = len(content) * 8 // 10, len(content) // 20
+        file.write_bytes(content[:late_in_it] + bytes(little) + content[late_in_it + little :])
+        with pytest.raises(OSError, match="reading the stream"):
+            condition.chosen()
+
+
 def test_it_is_known_whether_a_condition_needs_the_input(found: Gathered, scratch: Path) -> None:
     for text, needs in (("score > 3 AND lang = 'py'", True), ("length > 3", True), ("score > 3", False)):
         with closing(Condition(text, found.files, found.schema, scratch)) as condition:
