@@ -9,6 +9,7 @@
         UnclearFault        either: both get a mark
       StoreError            database or results cannot be written; the run can be resumed  exit 4
         DiskFull            the same, but there may be room later: wait and go on
+        DatasetUnreadable   the disk of the dataset failed, the job's own may be well
         Damaged             what is on the disk is not what was written: nothing can put that right
       NoHostsLeft           no host usable for longer than the patience; can be resumed    exit 4
 
@@ -112,6 +113,10 @@ class StoreError(ScorerError):
 
 class DiskFull(StoreError):
     """No room left. The transaction was rolled back; the same call may succeed later."""
+
+
+class DatasetUnreadable(StoreError):
+    """The disk that the dataset is on failed. What is known of its rows can still be stored."""
 
 
 class Damaged(StoreError):

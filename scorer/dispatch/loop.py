@@ -29,7 +29,7 @@ from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, LifeState, Lives
 from scorer.dispatch.seams import Seams
 from scorer.dispatch.tally import Tallies
-from scorer.errors import NoHostsLeft, StoreError, UsageError
+from scorer.errors import DatasetUnreadable, NoHostsLeft, StoreError, UsageError
 from scorer.hosts.base import Host
 
 WINDOW = 512
@@ -109,8 +109,9 @@ class Dispatcher:
                 group.start_soon(self._look_around)
                 await self._work(group)
                 group.cancel_scope.cancel()
-        except StoreError:
-            self._broken = True
+        except StoreError as error:
+            # a dataset that cannot be read says nothing against the database
+            self._broken = not isinstance(error, DatasetUnreadable)
             raise
         finally:
             # what could not be written must not be tried again

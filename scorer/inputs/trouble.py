@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from scorer.errors import ScorerError, StoreError, UsageError
+from scorer.errors import DatasetUnreadable, ScorerError, UsageError
 
 _REASON_CHARS = 200
 
@@ -29,5 +29,5 @@ def unreadable(path: str, error: Exception) -> ScorerError:
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return UsageError(f"dataset {path} cannot be opened: {error.strerror or reason}")
     if isinstance(error, OSError) and error.errno:
-        return StoreError(f"dataset {path} cannot be read: {reason}")
+        return DatasetUnreadable(f"dataset {path} cannot be read: {reason}")
     return UsageError(f"dataset {path} is damaged or not what its name says: {reason[:_REASON_CHARS]}")

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import anyio
+import pyarrow.parquet as pq
 import pytest
 from invariants import check_invariants
 from simulation.world import SimHost, World
@@ -125,3 +126,31 @@ def test_little_space_for_longer_than_the_patience_ends_the_run_resumably(tmp_pa
     world.free_bytes = 1 << 40
     assert world.run().counts.done == 100
     check_invariants(world.job, expected=100)
+
+
+def test_when_the_dataset_cannot_be_read_any_more_every_answer_that_came_is_stored_and_published(tmp_path: Path) -> None:
+    host = SimHost("a", 0.05, slots=8)
+    world = World(tmp_path, [host], rows=1500, slots=8)
+    source = tmp_path / "rows"
+    source.mkdir()
+    whole = pq.read_table(tmp_path / "rows.parquet")
+    first, second = source / "1.parquet", source / "2.parquet"
+    pq.write_table(whole[:1000], first)
+    pq.write_table(whole[1000:], second)
+
+    async def fail(_: World) -> None:
+        await anyio.sleep(3)
+        second.unlink()
+        second.symlink_to(second)  # reading it fails in the system, not in the content
+
+    with pytest.raises(StoreError, match=r"2\.parquet cannot be read"):
+        world.run(events=fail, dataset=str(source))
+    answered = len(host.answers)
+    assert answered > 400
+    assert len(pq.read_table(world.job / "results")) == answered
+    check_invariants(world.job)
+    second.unlink()
+    pq.write_table(whole[1000:], second)
+    assert world.run(dataset=str(source)).counts.done == 1500
+    assert {len(answers) for answers in host.answers.values()} == {1}, "something was asked twice"
+    check_invariants(world.job, expected=1500)

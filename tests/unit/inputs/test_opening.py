@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scorer.errors import StoreError, UsageError
+from scorer.errors import DatasetUnreadable, UsageError
 from scorer.inputs import open_dataset
 
 
@@ -97,7 +97,7 @@ def test_an_error_of_the_disk_can_be_resumed_from(tmp_path: Path) -> None:
     dataset = open_dataset(str(path))
     path.unlink()
     path.symlink_to(path)  # reading it fails in the system, not in the content
-    with pytest.raises(StoreError, match=r"d\.jsonl cannot be read"):
+    with pytest.raises(DatasetUnreadable, match=r"d\.jsonl cannot be read"):
         list(dataset.read(["a"]))
 
 
