@@ -10,7 +10,7 @@ Invariants: host names are unique, and so are URLs; a token never goes over plai
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from scorer.core.checked import check, parse_toml, quoted
@@ -52,13 +52,21 @@ class HostConfig:
     min_deadline_s: float = 120.0
 
 
+Signature = tuple[int, int, int]
+"""By which a file's content is known to have changed: time of the last change, size, inode."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostsFile:
-    """All hosts, in the file's order; `path` is None when there is no file. `default_model` is that of [defaults]."""
+    """All hosts, in the file's order; `path` is None when there is no file. `default_model` is that of [defaults].
+
+    `signature` is no younger than what was read: whatever was written since then has another one.
+    """
 
     path: str | None
     default_model: str | None
     hosts: tuple[HostConfig, ...]
+    signature: Signature | None = field(default=None, compare=False)
 
 
 def default_hosts(url: str = "http://127.0.0.1:11434") -> HostsFile:
@@ -73,7 +81,18 @@ def embedded_hosts() -> HostsFile:
 
 def load_hosts(path: Path) -> HostsFile:
     """Read hosts.toml; UsageError says what is wrong with it."""
-    return parse_hosts(read_text(path, "hosts file"), str(path), path.parent)
+    # first: an edit while it is read must be seen as one
+    signature = signature_of(path)
+    return replace(parse_hosts(read_text(path, "hosts file"), str(path), path.parent), signature=signature)
+
+
+def signature_of(path: Path) -> Signature | None:
+    """Return the signature that a file has now, None if it is gone."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def parse_hosts(text: str, source: str, folder: Path) -> HostsFile:

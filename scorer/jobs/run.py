@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 import pyarrow as pa
 
-from scorer.config import HostConfig, HostsFile, load_hosts, read_token
+from scorer.config import HostConfig, HostsFile, load_hosts, read_token, signature_of
 from scorer.core.fleet import Fleet
 from scorer.core.result import Counts
 from scorer.dispatch.events import Event, Progress
@@ -380,23 +380,15 @@ def _records(present: Sequence[Life]) -> dict[str, HostRecord]:
 
 
 class _Watch:
-    """Looks whether the hosts file has changed since it was last read."""
+    """Looks whether the hosts file has changed since it was last read, the first time before the run began."""
 
     def __init__(self, hosts: HostsFile) -> None:
         self._path = Path(hosts.path) if hosts.path else None
-        self._seen = self._signature()
+        self._seen = hosts.signature
 
     def __call__(self) -> HostsFile | None:
         """Return the file's new content, None if it is as it was; UsageError, once, if it is broken or gone."""
-        signature = self._signature()
-        if self._path is None or signature == self._seen:
+        if self._path is None or (signature := signature_of(self._path)) == self._seen:
             return None
         self._seen = signature
         return load_hosts(self._path)
-
-    def _signature(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat() if self._path else None
-        except OSError:
-            return None
-        return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None

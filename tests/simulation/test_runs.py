@@ -243,6 +243,20 @@ def test_a_full_disk_pauses_the_run_and_it_goes_on_by_itself(tmp_path: Path) -> 
     finished(world)
 
 
+def test_an_edit_of_the_hosts_file_before_the_first_row_takes_effect(tmp_path: Path) -> None:
+    """Reading a large dataset takes minutes, in which somebody may switch a host on."""
+    world = World(tmp_path, [SimHost("a", 1.0), SimHost("b", 1.0)], rows=50)
+    world.keys["b"] = "enabled = false\n"
+
+    async def edit(world: World) -> None:
+        world.keys.clear()
+        world.hosts_file()
+
+    assert world.run(events=edit).counts.done == 50
+    assert world.shares()["b"] > 10
+    finished(world)
+
+
 def test_an_edit_of_the_hosts_file_takes_effect_and_a_broken_one_does_not(tmp_path: Path) -> None:
     hosts = [SimHost("a", 1.0), SimHost("b", 1.0)]
     world = World(tmp_path, hosts, rows=300)

@@ -6,7 +6,7 @@ import pytest
 from invariants import check_invariants
 from simulation.world import Recorder, SimHost, World
 
-from scorer.config import HostConfig, HostsFile
+from scorer.config import HostConfig, HostsFile, load_hosts
 from scorer.dispatch.loop import Ending
 from scorer.errors import UsageError
 from scorer.jobs.folder import locked
@@ -81,7 +81,7 @@ def test_hosts_are_made_with_their_tokens(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_hosts_file_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "hosts.toml"
     path.write_text('[[hosts]]\nname = "a"\nurl = "http://a.test:1"\n')
-    watch = _Watch(HostsFile(path=str(path), default_model=None, hosts=()))
+    watch = _Watch(load_hosts(path))
     assert watch() is None
     path.write_text('[[hosts]]\nname = "bb"\nurl = "http://a.test:1"\n')
     changed = watch()
@@ -93,3 +93,13 @@ def test_the_hosts_file_is_read_again_only_when_it_has_changed(tmp_path: Path) -
         watch()
     assert watch() is None, "it is told once"
     assert _Watch(HostsFile(path=None, default_model=None, hosts=()))() is None
+
+
+def test_an_edit_of_the_hosts_file_since_it_was_read_is_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.toml"
+    path.write_text('[[hosts]]\nname = "a"\nurl = "http://a.test:1"\n')
+    read = load_hosts(path)
+    path.write_text('[[hosts]]\nname = "bb"\nurl = "http://a.test:1"\n')
+    changed = _Watch(read)()
+    assert changed is not None
+    assert [host.name for host in changed.hosts] == ["bb"]
