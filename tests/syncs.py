@@ -17,11 +17,8 @@ class Syncs:
 
     def keeps(self, path: Path, below: Path) -> bool:
         """Whether a power cut would leave this file whole, in the folders it is in, all made below one that was."""
-        chain = [path, *path.parents]
-        named = all(
-            one.name in self.names.get(folder.stat().st_ino, ())
-            for one, folder in zip(chain, chain[1 : chain.index(below) + 1], strict=False)
-        )
+        made = [path, *(folder for folder in path.parents if folder.is_relative_to(below) and folder != below)]
+        named = all(one.name in self.names.get(one.parent.stat().st_ino, ()) for one in made)
         return named and self.sizes.get(path.stat().st_ino) == path.stat().st_size
 
     def _note(self, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scorer.errors import StoreError, UsageError
-from scorer.jobs.spec import FILE
+from scorer.jobs.spec import FILE, JobSpec, read_spec
 from scorer.results import sync_folder
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -60,6 +60,25 @@ def jobs_in(runs_dir: Path) -> list[Path]:
         return []
     folders = [path for path in runs_dir.iterdir() if (path / FILE).is_file()]
     return sorted(folders, key=lambda folder: (_last_change(folder), folder.name))
+
+
+def readable_jobs(runs_dir: Path) -> tuple[list[tuple[Path, JobSpec]], list[str]]:
+    """Return the jobs of a runs folder, the most recently active first, and a line for each that cannot be read.
+
+    A job.toml that was damaged or that a newer scorer wrote must not stand in the way of other jobs.
+    """
+    found, unreadable = [], []
+    for folder in reversed(jobs_in(runs_dir)):
+        try:
+            found.append((folder, read_spec(folder)))
+        except UsageError as error:
+            unreadable.append(passed_over(folder, error))
+    return found, unreadable
+
+
+def passed_over(folder: Path, error: UsageError) -> str:
+    """Return the line that tells of a job that cannot be read, while others are looked at."""
+    return f"job {folder.name} is passed over: {str(error).splitlines()[0]}"
 
 
 def _last_change(folder: Path) -> float:

@@ -6,7 +6,7 @@ is there, and from the results of its last minutes if not.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from scorer.core.result import Counts, DeadKind, HostTotals
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.board import Posting, live_posting
-from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in
+from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in, passed_over
 from scorer.jobs.spec import JobSpec, read_spec
 from scorer.queue import Reader
 from scorer.results import DEAD_FILE
@@ -213,20 +213,33 @@ def _complete(folder: Path, spec: JobSpec, reader: Reader, counts: Counts) -> bo
     return not counts.dead or (folder / RESULTS / DEAD_FILE).exists()
 
 
-def latest_unfinished(runs_dir: Path) -> Path:
-    """Return the job that was active last of those in which a run would find something to do."""
+def latest_unfinished(runs_dir: Path, tell: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the job that was active last of those in which a run would find something to do.
+
+    `tell` hears of those that were active later and cannot be read, such as a newer scorer's.
+    """
+    unreadable = []
     for folder in reversed(jobs_in(runs_dir)):
         try:
-            reader = Reader.open(folder / DATABASE)
-        except StoreError:
-            # not begun yet, or damaged: going on with it begins it, or says what is wrong
-            return folder
-        try:
-            if not _complete(folder, read_spec(folder), reader, reader.counts()):
+            if _unfinished(folder):
                 return folder
-        finally:
-            reader.close()
-    raise UsageError(f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is")
+        except UsageError as error:
+            unreadable.append(passed_over(folder, error))
+            tell(unreadable[-1])
+    raise UsageError("\n".join([f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is", *unreadable]))
+
+
+def _unfinished(folder: Path) -> bool:
+    spec = read_spec(folder)
+    try:
+        reader = Reader.open(folder / DATABASE)
+    except StoreError:
+        # not begun yet, or damaged: going on with it begins it, or says what is wrong
+        return True
+    try:
+        return not _complete(folder, spec, reader, reader.counts())
+    finally:
+        reader.close()
 
 
 def named_or_latest(runs_dir: Path, name: str | None) -> Path:

@@ -128,10 +128,14 @@ def resume(
 ) -> Ended:
     """Go on with a job from what its folder froze: the latest unfinished one if none is named."""
     _tune_process()
-    folder = find_job(runs_dir, job) if job else latest_unfinished(runs_dir)
+    folder = find_job(runs_dir, job) if job else latest_unfinished(runs_dir, _telling(view))
     drafted = reopened(folder, dataset, hosts)
     switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
     return _in_loop(_Run(drafted, folder, switches, view, None), share_hosts=share_hosts)
+
+
+def _telling(view: View) -> Callable[[str], None]:
+    return lambda line: view.event(Event("job_unreadable", line, "warning"))
 
 
 def _tune_process() -> None:

@@ -195,7 +195,7 @@ def _validator() -> TypeAdapter[JobSpec]:
 
 
 def read_spec(folder: Path) -> JobSpec:
-    """Read job.toml; UsageError if this is no job or the file was damaged."""
+    """Read job.toml; UsageError if this is no job, or the file was damaged or may not be read."""
     path = folder / FILE
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -208,6 +208,8 @@ def read_spec(folder: Path) -> JobSpec:
         spec = _validator().validate_python(raw)
     except FileNotFoundError:
         raise UsageError(f"no job in {folder}: {FILE} is missing") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is damaged ({first}); it is written by scorer and not to be edited") from None

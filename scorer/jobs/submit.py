@@ -4,6 +4,7 @@ The same command means the same job: a finished one is recognised without asking
 pilot grows into the whole. What would make it another job is refused with what differs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.inputs import Dataset, Known
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import default_name, jobs_in
+from scorer.jobs.folder import default_name, readable_jobs
 from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
 from scorer.templates import Asking, Template
 
@@ -94,7 +95,8 @@ def draft(options: RunOptions) -> Draft:
     template = templates.load(options.prompt)
     hosts = find_hosts(options.hosts, Path.cwd())
     models = options.models or ((hosts.default_model,) if hosts.default_model else ())
-    dataset = _read_before(options, template, models) or inputs.open_dataset(options.dataset)
+    meant, unreadable = _meant(options, template, models)
+    dataset = _read_before(options, template, meant) or inputs.open_dataset(options.dataset)
     columns, notes = inputs.map_columns(dataset, sorted(template.variables), options.columns or {})
     reserved = templates.RESERVED | {field.name for field in template.fields}
     kept = inputs.keep_types(dataset, options.keep, reserved)
@@ -113,7 +115,7 @@ def draft(options: RunOptions) -> Draft:
         hosts_file=str(Path(hosts.path).resolve()) if hosts.path else None,
         allow_mixed_models=options.allow_mixed_models,
     )
-    return Draft(spec, dataset, template, hosts, (*dataset.notes, *notes))
+    return Draft(spec, dataset, template, hosts, (*unreadable, *dataset.notes, *notes))
 
 
 def frozen_dataset(dataset: Dataset) -> DatasetSpec:
@@ -131,21 +133,15 @@ def _known(frozen: DatasetSpec) -> Known:
     return Known(frozen.source, frozen.rows, schema, frozen.fingerprint, frozen.files, frozen.revision)
 
 
-def _read_before(options: RunOptions, template: Template, models: tuple[str, ...]) -> Dataset | None:
+def _read_before(options: RunOptions, template: Template, meant: Iterable[JobSpec]) -> Dataset | None:
     """Open the dataset as the job that this command seems to mean has frozen it, without a look at every row.
 
     None if there is no such job, or the dataset is not what it was. A dataset of the Hub is thus the same revision as
     long as its job lasts, and asks for no network.
     """
-    if options.fresh:
-        return None
     source = inputs.normal_source(options.dataset)
-    for folder in _meant(options, template, models):
-        if not (folder / FILE).is_file():
-            continue
-        there = read_spec(folder)
-        same = (there.dataset.source, there.template.fingerprint) == (source, template.fingerprint)
-        if same and models in ((), there.models):
+    for there in meant:
+        if (there.dataset.source, there.template.fingerprint) == (source, template.fingerprint):
             return inputs.reopen(_known(there.dataset))
     return None
 
@@ -181,19 +177,22 @@ def existing(drafted: Draft, options: RunOptions) -> Path | None:
     return folder
 
 
-def _meant(options: RunOptions, template: Template, models: tuple[str, ...]) -> list[Path]:
-    """Return the folders in which the job of a command may be, before its dataset was opened."""
-    if options.job is not None:
-        return [options.runs_dir / options.job]
-    if models:
-        return [options.runs_dir / default_name(inputs.label(options.dataset), template.name, models)]
-    return jobs_in(options.runs_dir)[::-1]
+def _meant(options: RunOptions, template: Template, models: tuple[str, ...]) -> tuple[list[JobSpec], list[str]]:
+    """Return the jobs that a command may mean, before its dataset was opened, and a line for each not readable one."""
+    if options.job is None and not models:
+        found, unreadable = readable_jobs(options.runs_dir)
+        return [] if options.fresh else [there for _, there in found], unreadable
+    name = options.job or default_name(inputs.label(options.dataset), template.name, models)
+    if options.fresh or not (options.runs_dir / name / FILE).is_file():
+        return [], []
+    there = read_spec(options.runs_dir / name)
+    return [there] if models in ((), there.models) else [], []
 
 
 def _same_but_for_model(spec: JobSpec, runs_dir: Path) -> Path | None:
     """Find the job whose model was left to the hosts to choose, so that they need not be asked again."""
-    for folder in reversed(jobs_in(runs_dir)):
-        there = read_spec(folder)
+    # the draft has told of those that cannot be read
+    for folder, there in readable_jobs(runs_dir)[0]:
         if there.model_was_chosen and not there.differences(replace(spec, models=there.models)):
             return folder
     return None

@@ -128,7 +128,7 @@ def test_little_space_for_longer_than_the_patience_ends_the_run_resumably(tmp_pa
     check_invariants(world.job, expected=100)
 
 
-def test_when_the_dataset_cannot_be_read_any_more_every_answer_that_came_is_stored_and_published(tmp_path: Path) -> None:
+def test_when_the_dataset_cannot_be_read_any_more_what_was_answered_is_stored_and_published(tmp_path: Path) -> None:
     host = SimHost("a", 0.05, slots=8)
     world = World(tmp_path, [host], rows=1500, slots=8)
     source = tmp_path / "rows"

@@ -70,6 +70,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
         read_spec(tmp_path)
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(UsageError, match=r"cannot read .*job\.toml: Is a directory"):
+        read_spec(tmp_path)
+
+
 def test_a_key_that_only_a_newer_scorer_knows_is_named_and_not_left_out(tmp_path: Path) -> None:
     write_spec(tmp_path, SPEC)
     path = tmp_path / FILE

@@ -1,3 +1,4 @@
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_the_latest_unfinished_job_is_the_one_to_resume(finished: World) -> None
 
 def test_the_latest_unfinished_job_is_found_behind_finished_ones(interrupted: World) -> None:
     assert latest_unfinished(interrupted.job.parent) == interrupted.job
+
+
+@pytest.mark.parametrize("content", ["name = ", "from_the_future = 1\n"])
+def test_jobs_that_cannot_be_read_are_told_of_and_stand_in_nobodys_way(interrupted: World, content: str) -> None:
+    runs = interrupted.job.parent
+    (runs / "strange").mkdir()
+    (runs / "strange" / "job.toml").write_text(content)
+    os.utime(runs / "strange" / "job.toml", (4e9, 4e9))
+    told: list[str] = []
+    assert latest_unfinished(runs, told.append) == interrupted.job
+    open_model = interrupted.options(models=(), job=None)
+    drafted = draft(open_model)
+    assert existing(drafted, open_model) is None
+    assert [line.split(": ")[0] for line in (*told, drafted.notes[0])] == ["job strange is passed over"] * 2
+
+
+def test_when_no_unfinished_job_can_be_read_that_is_said(finished: World) -> None:
+    runs = finished.job.parent
+    (runs / "strange").mkdir()
+    (runs / "strange" / "job.toml").write_text("name = ")
+    with pytest.raises(UsageError, match=r"no unfinished job in .*\njob strange is passed over: .* is damaged"):
+        latest_unfinished(runs)
+
+
+def test_a_job_whose_model_was_left_open_is_found_beside_one_that_cannot_be_read(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=20)
+    folder = world.run(models=(), job=None).folder
+    (folder.parent / "strange").mkdir()
+    (folder.parent / "strange" / "job.toml").write_text("name = ")
+    assert meant(world, models=(), job=None) == folder
 
 
 def test_a_selection_grows_and_never_shrinks() -> None:
