@@ -115,9 +115,9 @@ class HostLocks:
             lock, note = self._acquired(name), self._folder / f"{name}.json"
             if lock is None and not self._share:
                 return _read(note) or Holder("", 0, "")
-            held = self._held[name] = _Held(lock, note)
             if lock is not None:
-                self._write(note)
+                self._noted(lock, note)
+            held = self._held[name] = _Held(lock, note)
         held.claims += 1
         return _LockClaim(self, name)
 
@@ -158,6 +158,14 @@ class HostLocks:
         except (OSError, NotImplementedError) as error:
             raise self._unusable(error) from None
         return lock
+
+    def _noted(self, lock: FileLock, note: Path) -> None:
+        try:
+            self._write(note)
+        except UsageError:
+            # not ours until others can read whose it is
+            lock.release()
+            raise
 
     def _write(self, note: Path) -> None:
         holder = Holder(self._job, os.getpid(), socket.gethostname())

@@ -22,7 +22,7 @@ from scorer.core.fleet import Fleet, Member
 from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
-from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault
+from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
 from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
 
@@ -327,8 +327,14 @@ class Lives:
 
     def _claim(self, life: Life) -> bool:
         before = life.state, life.reason
-        if life.claimed(self._claims):
-            return True
+        try:
+            if life.claimed(self._claims):
+                return True
+        except UsageError as error:
+            # the disk of the locks may be full for a while; others hold their hosts, and the run goes on
+            reason = str(error).splitlines()[0]
+            self._absent(life, HostFault(FaultKind.UNREACHABLE, reason, sent=False))
+            return False
         if (life.state, life.reason) != before:
             details: dict[str, object] = {"host": life.config.name, "reason": life.reason}
             self.observe(Event("host_in_use", f"{life.config.name} is {life.reason}", "warning", details))

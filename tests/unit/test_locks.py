@@ -144,6 +144,19 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -
         HostLocks(tmp_path / "file" / "hosts", "job").take(URL)
 
 
+def test_a_host_whose_note_could_not_be_written_is_nobodys(tmp_path: Path) -> None:
+    mine, other = HostLocks(tmp_path, "mine"), HostLocks(tmp_path, "other")
+    granted(mine.take(URL)).release()
+    [lock] = tmp_path.glob("*.lock")
+    in_the_way = lock.with_suffix(f".{os.getpid()}.tmp")
+    in_the_way.mkdir()
+    with pytest.raises(UsageError, match="Is a directory"):
+        mine.take(URL)
+    in_the_way.rmdir()
+    granted(other.take(URL))
+    assert refused(mine.take(URL)).job == "other"
+
+
 def test_the_folder_is_the_users_and_can_be_chosen(tmp_path: Path) -> None:
     assert state_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "scorer" / "hosts"
     usual = state_folder({})

@@ -1,9 +1,11 @@
 """The life of one host, driven on a virtual clock without a dispatcher."""
 
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 import pytest
@@ -28,7 +30,7 @@ from scorer.dispatch.lives import (
 )
 from scorer.errors import FaultKind, HostFault, HostUnusable, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
-from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
+from scorer.locks import NO_CLAIMS, Claim, Claims, Holder, HostLocks
 
 DIGEST = "ab" * 32
 GOOD = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST),))
@@ -369,6 +371,30 @@ def test_a_host_of_another_run_is_told_of_once_never_asked_and_taken_in_when_tha
         assert claims.taken == 1
 
     staged(play, claims=claims)
+
+
+def test_a_host_that_cannot_be_claimed_for_want_of_room_is_away_until_there_is_some(tmp_path: Path) -> None:
+    locks = HostLocks(tmp_path / "hosts", "job")
+
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(10)
+        assert stage.life.state is LifeState.LEFT_OUT
+        stage.host.mood = GOOD
+        # a file where the folder was: nothing can be written below it
+        shutil.rmtree(tmp_path / "hosts")
+        (tmp_path / "hosts").touch()
+        await anyio.sleep(300)
+        assert stage.life.state is LifeState.ABSENT
+        assert stage.kinds() == ["host_left_out", "host_away"], "it is told once"
+        (reason,) = stage.lives.reasons()
+        assert "cannot note in" in reason
+        assert not stage.lives.all_left_out(), "it can be hoped for"
+        (tmp_path / "hosts").unlink()
+        await anyio.sleep(60)
+        assert stage.takes_rows()
+
+    staged(play, Moody(mood=HostUnusable(FaultKind.TOO_OLD, "0.1")), claims=locks)
+    locks.close()
 
 
 def test_a_host_stays_claimed_while_it_is_away_and_is_let_go_when_it_is_left_out() -> None:
