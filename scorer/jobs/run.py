@@ -35,7 +35,7 @@ from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, locked, 
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog, logger
 from scorer.jobs.look import latest_unfinished
-from scorer.jobs.spec import HostRecord, JobSpec, read_spec, schema_of, write_spec
+from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
 from scorer.locks import NO_CLAIMS, Claims, HostLocks, state_folder
 from scorer.publish import Publisher
@@ -108,9 +108,7 @@ def start(drafted: Draft, options: RunOptions, view: View, signals: Signals = pr
         view.event(Event("choice", note))
     folder = existing(drafted, options)
     if folder is not None and options.fresh:
-        with locked(folder):
-            pass
-        view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
+        view.event(_moved_aside(folder))
         folder = None
     switches = Switches(options.patience_s, options.allow_mixed_models)
     work = _Run(drafted, folder, switches, view, options)
@@ -132,6 +130,13 @@ def resume(
     drafted = reopened(folder, dataset, hosts)
     switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
     return _in_loop(_Run(drafted, folder, switches, view, None), share_hosts=share_hosts)
+
+
+def _moved_aside(folder: Path) -> Event:
+    """Move a job's folder aside; UsageError while a process works in it."""
+    with locked(folder):
+        pass
+    return Event("moved_aside", f"the old job is now {move_aside(folder)}")
 
 
 def _telling(view: View) -> Callable[[str], None]:
@@ -220,6 +225,11 @@ class _Run:
         lives = self._make_lives(stack)
         answers = await call(lives, claims, first_start=not self._drafted.spec.digests)
         spec = self._with_models(answers.present)
+        if folder is None and (folder := self._found(spec)) is not None:
+            queue = self._open(stack, folder)
+            if not queue.counts().pending:
+                return self._finished(folder, queue)
+            spec = self._drafted.spec
         claims.name(spec.name)
         terms = self._terms(spec)
         digests = admit(answers, terms)
@@ -240,6 +250,10 @@ class _Run:
 
     def _open(self, stack: AsyncExitStack, folder: Path) -> Queue:
         stack.enter_context(locked(folder))
+        return self._enter(stack, folder)
+
+    def _enter(self, stack: AsyncExitStack, folder: Path) -> Queue:
+        """Read what the job froze, add what this command asks for, and open its queue. The lock is held."""
         self._log = stack.enter_context(JobLog(folder))
         where = {"job": folder.name, "folder": str(folder)}
         self._event(Event("job", f"job {folder.name} in {folder}", details={**where}))
@@ -269,8 +283,11 @@ class _Run:
             make_folder(folder)
         except OSError as error:
             raise UsageError(f"cannot make the job's folder {folder}: {error.strerror}") from None
+        stack.enter_context(locked(folder))
+        if (folder / FILE).exists():
+            raise UsageError(f"another command has just made job {spec.name}: give this one once more to go on with it")
         write_spec(folder, spec)
-        return folder, self._open(stack, folder)
+        return folder, self._enter(stack, folder)
 
     def _finished(self, folder: Path, queue: Queue) -> Ended:
         publisher = self._publisher(folder, queue, self._drafted.spec)
@@ -300,12 +317,20 @@ class _Run:
         if self._folder is not None or self._options is None:
             return spec
         models = spec.models or (common_model(present),)
-        named = self._drafted.named(models, self._options.job, chosen=not spec.models)
-        again = replace(self._options, job=named.name)
-        if existing(replace(self._drafted, spec=named), again) is not None:
-            # the same job was submitted with its model named
-            named = replace(named, digests=read_spec(self._options.runs_dir / named.name).digests)
-        return named
+        return self._drafted.named(models, self._options.job, chosen=not spec.models)
+
+    def _found(self, spec: JobSpec) -> Path | None:
+        """Return the folder of the job that is meant, now that its models are known: it may have been made with them.
+
+        None if it is new, or made anew with --fresh.
+        """
+        if self._options is None or self._drafted.spec.models:
+            return None
+        folder = existing(replace(self._drafted, spec=spec), replace(self._options, job=spec.name))
+        if folder is not None and self._options.fresh:
+            self._event(_moved_aside(folder))
+            return None
+        return folder
 
     def _terms(self, spec: JobSpec) -> Terms:
         template = self._drafted.template

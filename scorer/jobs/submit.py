@@ -159,7 +159,7 @@ def _selection(options: RunOptions) -> Selection:
 def existing(drafted: Draft, options: RunOptions) -> Path | None:
     """Return the folder of the job that this command means, if there is one; UsageError if it is another job's name."""
     if options.job is None and not drafted.spec.models:
-        return _same_but_for_model(drafted.spec, options.runs_dir)
+        return _same_but_for_model(drafted, options.runs_dir)
     spec = drafted.named(drafted.spec.models, options.job, chosen=False)
     folder = options.runs_dir / spec.name
     if not (folder / FILE).is_file():
@@ -189,11 +189,15 @@ def _meant(options: RunOptions, template: Template, models: tuple[str, ...]) -> 
     return [there] if models in ((), there.models) else [], []
 
 
-def _same_but_for_model(spec: JobSpec, runs_dir: Path) -> Path | None:
-    """Find the job whose model was left to the hosts to choose, so that they need not be asked again."""
+def _same_but_for_model(drafted: Draft, runs_dir: Path) -> Path | None:
+    """Find the job whose model was left to the hosts to choose, so that they need not be asked again.
+
+    One that was given a name of its own, or was moved aside, is not meant by a command without a name.
+    """
     # the draft has told of those that cannot be read
     for folder, there in readable_jobs(runs_dir)[0]:
-        if there.model_was_chosen and not there.differences(replace(spec, models=there.models)):
+        meant = drafted.named(there.models, None, chosen=True)
+        if there.model_was_chosen and folder.name == meant.name and not there.differences(meant):
             return folder
     return None
 

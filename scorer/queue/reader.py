@@ -102,9 +102,7 @@ class Reader:
         result = sql.result.c
         last = select(result.duration_s, result.finished_at).order_by(result.seq.desc()).limit(most)
         with self._database.read() as db:
-            return [
-                (finished_us / 1e6 - duration_s, finished_us / 1e6) for duration_s, finished_us in db.execute(last)
-            ]
+            return [(finished_us / 1e6 - duration_s, finished_us / 1e6) for duration_s, finished_us in db.execute(last)]
 
     def score_counts(self) -> dict[str, Counter[float]]:
         """How often each host gave each score, over all models. The job's own histogram is the sum of these."""

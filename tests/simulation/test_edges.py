@@ -1,6 +1,7 @@
 """Whole runs in virtual time for what happens rarely: long absences, edits, interruptions."""
 
 import contextlib
+import shutil
 import signal
 import sqlite3
 import time
@@ -14,6 +15,9 @@ from simulation.world import Faults, SimHost, World
 
 from scorer.dispatch.loop import Ending
 from scorer.errors import NoHostsLeft, UsageError
+from scorer.jobs.folder import locked
+from scorer.jobs.mend import retry
+from scorer.jobs.spec import FILE, read_spec
 from scorer.queue import Queue
 
 LONG = "word " * 1000
@@ -370,6 +374,61 @@ def test_the_one_model_that_all_hosts_share_is_chosen_and_the_job_found_again_wi
     assert world.run(job=None).folder == folder, "the same job with its model named"
     assert world.trace() == before
     check_invariants(folder, expected=20)
+
+
+def test_a_job_whose_model_was_named_is_gone_on_with_as_it_was_frozen_when_the_hosts_choose_it(tmp_path: Path) -> None:
+    texts = ["short", "long " * 100]
+    world = World(tmp_path, [SimHost("a", 0.1, faults=Faults(overflow_above_chars=100))], texts=texts)
+    folder = world.run(job=None).folder
+    retry(folder, kind=None, num_ctx=4096, num_predict=None)
+    assert world.run(models=(), job=None).folder == folder
+    assert "num_ctx = 4096" in read_spec(folder).template.text, "what the retry gave is not taken back"
+    check_invariants(folder, expected=2)
+
+
+def edit_the_rubric(world: World) -> None:
+    template = world.folder / "sim.toml"
+    template.write_text(template.read_text().replace("Judge", "Judge strictly"))
+
+
+def test_another_template_is_another_job_also_when_the_hosts_choose_the_model(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=20)
+    folder = world.run(job=None).folder
+    frozen = (folder / FILE).read_bytes()
+    edit_the_rubric(world)
+    with pytest.raises(UsageError, match="is another one:\n  template"):
+        world.run(models=(), job=None)
+    with locked(folder), pytest.raises(UsageError, match="in use by process"):
+        world.run(models=(), job=None, fresh=True)
+    assert (folder / FILE).read_bytes() == frozen
+    assert world.run(models=(), job=None, fresh=True).folder == folder
+    assert (folder.with_name(f"{folder.name}.1") / FILE).read_bytes() == frozen
+    assert "Judge strictly" in read_spec(folder).template.text
+    assert len(world.hosts[0].asked) == 40
+    for job in (folder, folder.with_name(f"{folder.name}.1")):
+        check_invariants(job, expected=20)
+
+
+def test_a_job_with_a_name_of_its_own_is_not_meant_by_a_command_without_one(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=20)
+    named = world.run(models=(), job="pilot").folder
+    default = world.run(models=(), job=None).folder
+    assert (named.name, default.name) == ("pilot", "rows-sim-judge-7b")
+    default.rename(default.with_name(f"{default.name}.1"))
+    assert world.run(models=(), job=None).folder == default, "nor is one that was moved aside"
+    assert len(world.hosts[0].asked) == 60
+
+
+def test_of_two_commands_that_make_the_same_job_at_once_one_makes_it(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=20)
+    other = world.run(job="other").folder
+
+    async def overtake(world: World) -> None:
+        shutil.copytree(other, world.job)
+
+    with pytest.raises(UsageError, match="another command has just made job sim"):
+        world.run(events=overtake)
+    assert (world.job / FILE).read_bytes() == (other / FILE).read_bytes()
 
 
 @pytest.mark.parametrize(
