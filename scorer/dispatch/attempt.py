@@ -16,7 +16,7 @@ from scorer.core.judge import Asked, judge
 from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, variation
 from scorer.dispatch.lives import Life
 from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
-from scorer.hosts.base import CONNECT_TIMEOUT_S, Request
+from scorer.hosts.base import CONNECT_TIMEOUT_S, Frame, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Sampling:
 
 
 async def attempt(
-    life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio, unusable: Callable[[str], None]
+    life: Life, slot: Slot, frame: Frame, sampling: Sampling, ratio: TokenRatio, unusable: Callable[[str], None]
 ) -> Outcome:
-    """Try a row; `unusable` is told the reason when the host turns out not to be fit for the run at all."""
+    """Try a row within a frame; `unusable` is told why when the host turns out not to be fit for the run at all."""
     began = anyio.current_time()
     retry_after_s = None
     try:
-        fields, reply = await _ask(life, slot, sampling, ratio)
+        fields, reply = await _ask(life, slot, frame, sampling, ratio)
     except HostFault as fault:
         failed = Attempt(slot.host, Blame.HOST, fault.kind, fault.message, sent=fault.sent)
         retry_after_s = fault.retry_after_s
@@ -61,10 +61,11 @@ async def attempt(
     return Failed(failed, anyio.current_time() - began, retry_after_s)
 
 
-async def _ask(life: Life, slot: Slot, sampling: Sampling, ratio: TokenRatio) -> tuple[dict[str, object], Reply]:
+async def _ask(
+    life: Life, slot: Slot, frame: Frame, sampling: Sampling, ratio: TokenRatio
+) -> tuple[dict[str, object], Reply]:
     task = slot.task
     changed = variation(task.history)
-    frame = life.frames[task.key.model]
     if sampling.system is not None:
         frame = replace(frame, system=sampling.system)
     request = Request(

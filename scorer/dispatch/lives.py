@@ -22,6 +22,7 @@ from scorer.core.fleet import Fleet, Member
 from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
+from scorer.dispatch.served import Served
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
 from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
@@ -126,8 +127,7 @@ class Life:
     fault: Fault | None = None
     claim: Claim | None = None
     info: HostInfo | None = None
-    models: dict[str, ModelInfo] = field(default_factory=dict)
-    frames: dict[str, Frame] = field(default_factory=dict)
+    served: dict[str, Served] = field(default_factory=dict)
     context: int | None = None
     slots: int | None = None
     version: str = ""
@@ -170,7 +170,7 @@ class Life:
         """Return what the fleet may know of this host: before it has answered, what its configuration says."""
         num_ctx = min(terms.num_ctx, self.config.max_context or terms.num_ctx)
         num_ctx = min(num_ctx, self.context or num_ctx)
-        models = frozenset(self.models) or frozenset(terms.models)
+        models = frozenset(self.served) or frozenset(terms.models)
         slots = self.config.slots or self.slots
         return Member(self.config.name, models, num_ctx, slots, self.config.min_deadline_s)
 
@@ -299,8 +299,7 @@ class Lives:
                 with anyio.fail_after(PROBE_S):
                     life.info = await life.host.probe()
             life.version = life.info.version
-            life.models = self.terms.serves(life.config, life.info)
-            life.frames = {name: self.terms.frame(life.config, model) for name, model in life.models.items()}
+            self._take_on(life, self.terms.serves(life.config, life.info))
             if life.config.hours is not None and not self._awake(life):
                 self._rest(life, life.config.hours)
                 return False
@@ -325,6 +324,13 @@ class Lives:
         self.on_join(life.config.name)
         return True
 
+    def _take_on(self, life: Life, found: Mapping[str, ModelInfo]) -> None:
+        """Note what the host serves from now on; what is in flight keeps what it was asked under."""
+        if life.served.keys() - found.keys():
+            # it gets no more rows of a model that has gone, also not while it is warmed up
+            self._fleet.leave(life.config.name)
+        life.served = {name: Served(model, self.terms.frame(life.config, model)) for name, model in found.items()}
+
     def _claim(self, life: Life) -> bool:
         before = life.state, life.reason
         try:
@@ -345,7 +351,7 @@ class Lives:
         if life.state is not LifeState.UP:
             life.state, life.reason = LifeState.WARMING, "loading the model"
         life.loaded = self._fleet.settle_on(life.member(self.terms))
-        frame, began = life.frames[life.loaded], anyio.current_time()
+        frame, began = life.served[life.loaded].frame, anyio.current_time()
         with anyio.fail_after(WARM_S):
             loaded = await life.host.warm(frame)
         life.load_s = anyio.current_time() - began
@@ -388,7 +394,7 @@ class Lives:
             except (HostFault, UnclearFault, TimeoutError):
                 # a busy server may be slow to answer; requests will tell whether it is down
                 continue
-            if now_serves != life.models:
+            if now_serves != {name: served.model for name, served in life.served.items()}:
                 return
             if info.version != life.version:
                 # it was restarted, so it has forgotten what was loaded; its first rows show what it can do now

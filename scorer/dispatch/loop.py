@@ -28,6 +28,7 @@ from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, LifeState, Lives
 from scorer.dispatch.seams import Seams
+from scorer.dispatch.served import Served
 from scorer.dispatch.tally import Tallies
 from scorer.errors import DatasetUnreadable, NoHostsLeft, StoreError, UsageError
 from scorer.hosts.base import Host
@@ -223,7 +224,7 @@ class Dispatcher:
             if isinstance(item, Died):
                 self._add_dead(item)
             elif dead := self._fleet.hopeless(item.chars, self._orders.sampling[item.recipe].num_predict):
-                self._bury(item, dead, None)
+                self._bury(item, dead)
             else:
                 self._window.add(item)
 
@@ -240,7 +241,7 @@ class Dispatcher:
             while (taken := self._next(name)) is not None:
                 group.start_soon(self._run_slot, *taken)
 
-    def _next(self, name: str) -> tuple[Life, Slot] | None:
+    def _next(self, name: str) -> tuple[Life, Slot, Served] | None:
         life = self._lives.by_name.get(name)
         if self._stopping or self._ledger.overloaded or life is None:
             return None
@@ -250,14 +251,14 @@ class Dispatcher:
         life.in_flight += 1
         # from now on it can be cancelled, although its coroutine may not have begun
         self._scopes[slot.number] = anyio.CancelScope()
-        return life, slot
+        return life, slot, life.served[slot.task.key.model]
 
-    async def _run_slot(self, life: Life, slot: Slot) -> None:
+    async def _run_slot(self, life: Life, slot: Slot, served: Served) -> None:
         """Work through one row after another for as long as the host gets any."""
-        taken: tuple[Life, Slot] | None = (life, slot)
+        taken: tuple[Life, Slot, Served] | None = (life, slot, served)
         while taken is not None:
-            life, slot = taken
-            await self._run_row(life, slot)
+            life, slot, served = taken
+            await self._run_row(life, slot, served)
             if life.retired and not life.in_flight:
                 await life.close()
             taken = self._next(slot.host)
@@ -268,12 +269,12 @@ class Dispatcher:
             if taken is None or self._window.last or self._can_read():
                 self._wake.set()
 
-    async def _run_row(self, life: Life, slot: Slot) -> None:
+    async def _run_row(self, life: Life, slot: Slot, served: Served) -> None:
         with self._scopes[slot.number] as scope:
             ratio = self._fleet.ratio(slot.task.key.model)
             sampling = self._orders.sampling[slot.task.recipe]
-            outcome = await attempt(life, slot, sampling, ratio, partial(self._unusable, life))
-            self._settle(life, slot, outcome)
+            outcome = await attempt(life, slot, served.frame, sampling, ratio, partial(self._unusable, life))
+            self._settle(life, slot, served, outcome)
         del self._scopes[slot.number]
         life.in_flight -= 1
         if scope.cancelled_caught:
@@ -286,7 +287,7 @@ class Dispatcher:
 
     # -- what became of it ------------------------------------------------------------------------------------------
 
-    def _settle(self, life: Life, slot: Slot, outcome: Outcome) -> None:
+    def _settle(self, life: Life, slot: Slot, served: Served, outcome: Outcome) -> None:
         if life.retired and isinstance(outcome, Failed) and outcome.attempt.blame is not Blame.ROW:
             # it says nothing about the address that goes by this name now
             outcome = replace(outcome, attempt=replace(outcome.attempt, blame=Blame.NOBODY))
@@ -295,7 +296,7 @@ class Dispatcher:
             for loser in settled.losers:
                 self._scopes[loser.number].cancel()
             if not settled.aside:
-                self._record_score(life, settled.task, outcome)
+                self._record_score(life, served, settled.task, outcome)
             return
         failed = outcome.attempt
         self.observe(_attempt_failed(slot, failed))
@@ -308,11 +309,11 @@ class Dispatcher:
         if settled.aside:
             return
         if settled.dead:
-            self._bury(settled.task, settled.dead, outcome, life)
+            self._bury(settled.task, settled.dead, outcome, served)
         else:
             self._window.add(settled.task, first=True)
 
-    def _record_score(self, life: Life, task: Task, outcome: Scored) -> None:
+    def _record_score(self, life: Life, served: Served, task: Task, outcome: Scored) -> None:
         reply = outcome.reply
         self._tallies.host(life.config.name).scored(reply.prompt_tokens, reply.output_tokens)
         self._hopeless_since = None
@@ -325,7 +326,7 @@ class Dispatcher:
                 score=float(score) if isinstance(score, int | float) else None,
                 kept=task.kept,
                 completion=reply.text,
-                digest=life.models[task.key.model].digest,
+                digest=served.model.digest,
                 host=life.config.name,
                 attempts=task.tries + 1,
                 prompt_tokens=reply.prompt_tokens,
@@ -335,8 +336,7 @@ class Dispatcher:
             )
         )
 
-    def _bury(self, task: Task, dead: Dead, outcome: Failed | None = None, life: Life | None = None) -> None:
-        model = life.models.get(task.key.model) if life else None
+    def _bury(self, task: Task, dead: Dead, outcome: Failed | None = None, served: Served | None = None) -> None:
         self._add_dead(
             Died(
                 key=task.key,
@@ -344,8 +344,8 @@ class Dispatcher:
                 kind=str(dead.kind),
                 kept=task.kept,
                 completion=outcome.attempt.completion if outcome else None,
-                digest=model.digest if model else None,
-                host=life.config.name if life else None,
+                digest=served.model.digest if served else None,
+                host=outcome.attempt.host if outcome else None,
                 attempts=task.tries,
                 duration_s=outcome.duration_s if outcome else None,
                 finished_at=self._seams.wall(),

@@ -13,6 +13,7 @@ import pytest
 from invariants import check_invariants
 from simulation.world import Faults, SimHost, World
 
+from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
 from scorer.errors import NoHostsLeft, UsageError
 from scorer.jobs.folder import locked
@@ -442,6 +443,25 @@ def test_without_one_common_model_the_user_must_choose(
     with pytest.raises(UsageError, match=words) as error:
         world.run(models=(), job=None)
     assert "--model" in str(error.value)
+
+
+@pytest.mark.parametrize("gone", ["judge:7b", "other:3b"])
+def test_a_model_removed_from_a_host_leaves_the_rows_in_flight_there_and_the_other_model_alone(
+    tmp_path: Path, gone: str
+) -> None:
+    two = ("judge:7b", "other:3b")
+    losing = SimHost("losing", 1.0, models=two)
+    world = World(tmp_path, [losing, SimHost("keeping", 1.0, models=two)], rows=300, slots=1)
+
+    async def remove(_: World) -> None:
+        await anyio.sleep(40)
+        losing.models = tuple(model for model in two if model != gone)
+
+    assert world.run(events=remove, models=two).counts.done == 600
+    rows = check_invariants(world.job, expected=600)
+    assert {row["model_digest"] for row in rows} == {"ab" * 32}
+    later = {a.body["model"] for a in losing.asked if a.at > 40 + RECHECK_S}
+    assert later == {*two} - {gone}
 
 
 # -- interruptions ---------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ class Transport(httpx.AsyncBaseTransport):
         messages = body["messages"]
         assert isinstance(messages, list)
         if not messages:
-            return httpx.Response(200, json=self._reply("", "load", {}))
+            return httpx.Response(200, json=self._reply(body, "", "load", {}))
         asked = Asked(self._now(), messages[-1]["content"], self._draw(), body)
         host.asked.append(asked)
         if asked.fault == "late":
@@ -262,24 +262,25 @@ class Transport(httpx.AsyncBaseTransport):
             "eval_duration": int(took * 0.7e9),
         }
         if asked.fault == "garbage":
-            return httpx.Response(200, json=self._reply("GGGGGGGG", "stop", fields))
+            return httpx.Response(200, json=self._reply(asked.body, "GGGGGGGG", "stop", fields))
         if asked.fault == "cut":
             allowed = asked.body["options"]["num_predict"]  # type: ignore[index]
-            return httpx.Response(200, json=self._reply(text[:5], "length", fields | {"eval_count": allowed}))
+            fields["eval_count"] = allowed
+            return httpx.Response(200, json=self._reply(asked.body, text[:5], "length", fields))
         if asked.fault == "truncate" and len(asked.user) > 4 * 2048:
-            return httpx.Response(200, json=self._reply(text, "stop", fields | {"prompt_eval_count": 2048}))
+            return httpx.Response(200, json=self._reply(asked.body, text, "stop", fields | {"prompt_eval_count": 2048}))
         if asked.fault == "done_false":
-            reply = self._reply(text[:4], "", {})
+            reply = self._reply(asked.body, text[:4], "", {})
             return httpx.Response(200, json={**reply, "done": False})
         if not self._host.counts_tokens:
             fields = {}
         asked.fault = "none"
         self._host.answers.setdefault(asked.user, []).append(text)
-        return httpx.Response(200, json=self._reply(text, "stop", fields))
+        return httpx.Response(200, json=self._reply(asked.body, text, "stop", fields))
 
-    def _reply(self, text: str, reason: str, fields: dict[str, int]) -> dict[str, object]:
+    def _reply(self, body: dict[str, object], text: str, reason: str, fields: dict[str, int]) -> dict[str, object]:
         message = {"role": "assistant", "content": text}
-        return {"model": MODEL, "message": message, "done": True, "done_reason": reason, **fields}
+        return {"model": body["model"], "message": message, "done": True, "done_reason": reason, **fields}
 
 
 @dataclass

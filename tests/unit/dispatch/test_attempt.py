@@ -82,9 +82,9 @@ def outcome_of(
     reasons: list[str] = []
 
     async def main() -> Outcome:
-        life = Life(HostConfig(name="a", url="http://a.test:1"), host, frames={"m": FRAME}, context=context)
+        life = Life(HostConfig(name="a", url="http://a.test:1"), host, context=context)
         slot = Slot(1, "a", Task(TaskKey("m", 0, sample), "the row", 400, history=history), 0.0, 120.0, expected_s)
-        return await attempt(life, slot, asking, TokenRatio(), reasons.append)
+        return await attempt(life, slot, FRAME, asking, TokenRatio(), reasons.append)
 
     return virtually(main), reasons
 

@@ -4,7 +4,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -34,6 +34,7 @@ from scorer.locks import NO_CLAIMS, Claim, Claims, Holder, HostLocks
 
 DIGEST = "ab" * 32
 GOOD = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST),))
+TERMS = Terms(("m:7b",), {"m:7b": DIGEST}, False, "system", {}, 4096)
 GONE = HostFault(FaultKind.UNREACHABLE, "connection refused", sent=False)
 
 
@@ -98,10 +99,9 @@ class Stage:
 
 @asynccontextmanager
 async def on_stage(
-    host: Moody, *, run: bool = True, claims: Claims = NO_CLAIMS, **config: object
+    host: Moody, *, run: bool = True, claims: Claims = NO_CLAIMS, terms: Terms = TERMS, **config: object
 ) -> AsyncIterator[Stage]:
     fleet = Fleet(random.Random(0))
-    terms = Terms(("m:7b",), {"m:7b": DIGEST}, False, "system", {}, 4096)
     lives = Lives(terms, fleet, random.Random(0), lambda: EPOCH_S + anyio.current_time(), claims)
     life = Life(HostConfig(name="a", url="http://a.test:1", **config), host)  # type: ignore[arg-type]
     stage = Stage(host, life, lives, fleet, [], [])
@@ -258,6 +258,23 @@ def test_a_host_whose_models_have_changed_is_brought_up_again() -> None:
         assert stage.kinds() == ["host_up"]
 
     staged(play)
+
+
+def test_a_host_that_has_lost_one_of_its_models_gets_no_rows_until_it_is_warmed_up_with_the_others() -> None:
+    both = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST), ModelInfo("n:3b", DIGEST)))
+
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(60)
+        assert stage.takes_rows()
+        stage.host.mood = GOOD
+        await anyio.sleep(RECHECK_S)
+        assert not stage.takes_rows()
+        await anyio.sleep(30)
+        assert stage.takes_rows()
+        assert stage.life.served.keys() == {"m:7b"}
+
+    terms = replace(TERMS, models=("m:7b", "n:3b"), digests={"m:7b": DIGEST, "n:3b": DIGEST})
+    staged(play, Moody(mood=both, load_s=30.0), terms=terms)
 
 
 def test_a_smaller_context_than_asked_for_is_told_and_respected() -> None:
