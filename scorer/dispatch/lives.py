@@ -4,14 +4,15 @@ One coroutine a host. It never touches rows: it tells the fleet when the host jo
 it (`down`) when requests have shown that the host must prove itself again.
 
 Invariants: no row goes to a host before its version, models and digests were checked and the model was loaded with the
-run's own options; none is made to load it outside its hours. A host that is left out is looked at again slowly, an
-absent one with growing back-off. Not even a question goes to a host that another run on this machine has claimed; a
-claim is kept until the host is left out or retired, also while it is away.
+run's own options; none is made to load it outside its hours. The digest of a model that no host had at the start is
+frozen before the first host that brings it takes rows. A host that is left out is looked at again slowly, an absent one
+with growing back-off. Not even a question goes to a host that another run on this machine has claimed; a claim is kept
+until the host is left out or retired, also while it is away.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from enum import StrEnum
 
@@ -55,7 +56,8 @@ def same_model(one: str, other: str) -> bool:
 class Terms:
     """What a run demands of every host, frozen at its start.
 
-    `digests` maps each of the run's models to the digest all hosts must have (empty: they report none).
+    `digests` maps each of the run's models to the digest all hosts must have (empty: they report none); a model that no
+    host had yet is not in it.
     """
 
     models: tuple[str, ...]
@@ -74,6 +76,12 @@ class Terms:
             wanted = config.model if config.own_model else ", ".join(self.models)
             raise HostUnusable(FaultKind.MODEL_MISSING, f"lacks the model {wanted} (it has {has})")
         return {name: model for name, model in found.items() if self._check(name, config, model)}
+
+    def unheard_of(self, found: Mapping[str, ModelInfo]) -> dict[str, str]:
+        """Return the digests of those models of a host that all hosts are to be held to from now on."""
+        if self.allow_mixed:
+            return {}
+        return {name: model.digest or "" for name, model in found.items() if name not in self.digests}
 
     def frame(self, config: HostConfig, model: ModelInfo) -> Frame:
         """Return what all requests for one model to one host share."""
@@ -97,6 +105,10 @@ class Terms:
                 f"its {model.name} has digest {short(model.digest)}, the job's is {short(expected)}",
             )
         return True
+
+
+async def _nowhere(_digests: Mapping[str, str]) -> None:
+    """Keep no digests: there is no job to keep them in."""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -191,6 +203,8 @@ class Lives:
         self.by_name: dict[str, Life] = {}
         self.observe: Callable[[Event], None] = lambda _: None
         self.on_join: Callable[[str], None] = lambda _: None
+        self.freeze: Callable[[Mapping[str, str]], Awaitable[None]] = _nowhere
+        self._agreeing = anyio.Lock()
         self._fleet = fleet
         self._resting: set[str] = set()
         self._rng = rng
@@ -299,7 +313,7 @@ class Lives:
                 with anyio.fail_after(PROBE_S):
                     life.info = await life.host.probe()
             life.version = life.info.version
-            self._take_on(life, self.terms.serves(life.config, life.info))
+            self._take_on(life, await self._agree(life, life.info))
             if life.config.hours is not None and not self._awake(life):
                 self._rest(life, life.config.hours)
                 return False
@@ -323,6 +337,18 @@ class Lives:
         self.keep_hours()
         self.on_join(life.config.name)
         return True
+
+    async def _agree(self, life: Life, info: HostInfo) -> dict[str, ModelInfo]:
+        """Return what the host serves; whoever brings a model first decides for all hosts which digest it has."""
+        # one at a time: of two that come at once with different digests the second is refused
+        async with self._agreeing:
+            found = self.terms.serves(life.config, info)
+            if unheard_of := self.terms.unheard_of(found):
+                # what may be on the disk must be in force
+                with anyio.CancelScope(shield=True):
+                    await self.freeze(unheard_of)
+                self.terms = replace(self.terms, digests={**self.terms.digests, **unheard_of})
+        return found
 
     def _take_on(self, life: Life, found: Mapping[str, ModelInfo]) -> None:
         """Note what the host serves from now on; what is in flight keeps what it was asked under."""

@@ -6,7 +6,7 @@ Order matters and is always the same: lock, database, hosts, rows. A job with no
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -354,6 +354,7 @@ class _Run:
         lives = Lives(terms, fleet, seams.rng, seams.wall, self._around.claims)
         for life in members:
             lives.add(life)
+        lives.freeze = lambda digests: seams.store(_freeze, folder, digests)
         source = Source(self._drafted.dataset, self._drafted.template, spec.columns, spec.keep)
         feeds = [Feed(model, queue, source, seams) for model in spec.models]
         ledger = Ledger(queue, publisher, folder, seams, self._switches.patience_s)
@@ -394,6 +395,11 @@ class _Run:
         if self._board is not None:
             self._board.event(event)
         self._view.event(event)
+
+
+def _freeze(folder: Path, digests: Mapping[str, str]) -> None:
+    """Add to job.toml the digests of models that no host had when the run began."""
+    write_spec(folder, read_spec(folder).met({**digests}, {}))
 
 
 def _records(present: Sequence[Life]) -> dict[str, HostRecord]:

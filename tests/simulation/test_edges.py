@@ -5,7 +5,7 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -22,6 +22,7 @@ from scorer.jobs.spec import FILE, read_spec
 from scorer.queue import Queue
 
 LONG = "word " * 1000
+TWO = ("judge:7b", "other:3b")
 
 
 @pytest.fixture(autouse=True)
@@ -449,19 +450,73 @@ def test_without_one_common_model_the_user_must_choose(
 def test_a_model_removed_from_a_host_leaves_the_rows_in_flight_there_and_the_other_model_alone(
     tmp_path: Path, gone: str
 ) -> None:
-    two = ("judge:7b", "other:3b")
-    losing = SimHost("losing", 1.0, models=two)
-    world = World(tmp_path, [losing, SimHost("keeping", 1.0, models=two)], rows=300, slots=1)
+    losing = SimHost("losing", 1.0, models=TWO)
+    world = World(tmp_path, [losing, SimHost("keeping", 1.0, models=TWO)], rows=300, slots=1)
 
     async def remove(_: World) -> None:
         await anyio.sleep(40)
-        losing.models = tuple(model for model in two if model != gone)
+        losing.models = tuple(model for model in TWO if model != gone)
 
-    assert world.run(events=remove, models=two).counts.done == 600
+    assert world.run(events=remove, models=TWO).counts.done == 600
     rows = check_invariants(world.job, expected=600)
     assert {row["model_digest"] for row in rows} == {"ab" * 32}
     later = {a.body["model"] for a in losing.asked if a.at > 40 + RECHECK_S}
-    assert later == {*two} - {gone}
+    assert later == {*TWO} - {gone}
+
+
+def bringing_it_later(tmp_path: Path) -> World:
+    """Two hosts come with a model that no host had at the start, and it is not the same."""
+    late = {"models": ("other:3b",), "faults": Faults(down=((0.0, 20.0),))}
+    b, c = (SimHost(name, 0.2, digest=digit * 64, **late) for name, digit in (("b", "1"), ("c", "2")))  # type: ignore[arg-type]
+    return World(tmp_path, [SimHost("early", 0.2), b, c], rows=200, slots=1)
+
+
+def digests_of(world: World, model: str) -> set[object]:
+    return {row["model_digest"] for row in check_invariants(world.job) if row["model"] == model}
+
+
+def test_the_first_host_that_brings_a_model_decides_which_digest_all_others_must_have(tmp_path: Path) -> None:
+    world = bringing_it_later(tmp_path)
+    assert world.run(models=TWO).counts.done == 400
+    (digest,) = digests_of(world, "other:3b")
+    assert read_spec(world.job).digests == {"judge:7b": "ab" * 32, "other:3b": digest}
+    (told,) = [event.text for event in world.view.events if event.kind == "host_left_out"]
+    assert f"the job's is {str(digest)[:12]}" in told
+
+
+def test_a_model_brought_later_may_be_mixed_where_that_is_allowed(tmp_path: Path) -> None:
+    world = bringing_it_later(tmp_path)
+    assert world.run(models=TWO, allow_mixed_models=True).counts.done == 400
+    assert digests_of(world, "other:3b") == {"11" * 32, "22" * 32}
+
+
+def test_the_digest_of_a_model_brought_later_is_on_the_disk_before_any_row_of_it_is_asked(tmp_path: Path) -> None:
+    world = bringing_it_later(tmp_path)
+    _, b, c = world.hosts
+
+    async def until_it_is_written(func: Callable[..., object], *args: object) -> object:
+        await anyio.lowlevel.checkpoint()
+        done = func(*args)
+        if "other:3b" in read_spec(world.job).digests:
+            raise RuntimeError("the power fails")
+        return done
+
+    world.store = until_it_is_written  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="the power fails"):
+        world.run(models=TWO)
+    assert not b.asked
+    assert not c.asked
+    frozen = read_spec(world.job).digests["other:3b"]
+    world.store = None
+    # the host whose digest it is does not come back
+    (other,) = (host for host in (b, c) if host.digest != frozen)
+    world.hosts.remove(b if other is c else c)
+    other.faults = Faults()
+    with pytest.raises(UsageError, match="do not have the same other:3b"):
+        world.run(models=TWO)
+    other.digest = frozen
+    assert world.run(models=TWO).counts.done == 400
+    assert digests_of(world, "other:3b") == {frozen}
 
 
 # -- interruptions ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -321,6 +321,54 @@ def test_a_host_that_is_retired_takes_no_more_rows_and_is_followed_no_more() -> 
         assert stage.kinds() == ["host_up"]
 
     staged(play)
+
+
+class Book:
+    """Where digests are frozen: it takes its time."""
+
+    def __init__(self) -> None:
+        self.written: list[dict[str, str]] = []
+
+    async def write(self, digests: Mapping[str, str]) -> None:
+        await anyio.sleep(5.0)
+        self.written.append(dict(digests))
+
+
+def test_of_two_hosts_that_bring_a_new_model_at_once_with_different_digests_one_is_left_out() -> None:
+    book, other = Book(), "cd" * 32
+
+    async def play(stage: Stage) -> None:
+        stage.lives.freeze = book.write
+        second = Life(
+            HostConfig(name="b", url="http://b.test:1"), Moody("b", HostInfo("1", (ModelInfo("m:7b", other),)))
+        )
+        stage.lives.add(second)
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.lives.run, stage.life)
+            group.start_soon(stage.lives.run, second)
+            await anyio.sleep(4.0)
+            assert not stage.takes_rows(), "rows may be stored before the digest is"
+            await anyio.sleep(20.0)
+            group.cancel_scope.cancel()
+        assert len(book.written) == 1
+        assert book.written[0] == stage.lives.terms.digests
+        assert {life.state for life in (stage.life, second)} == {LifeState.UP, LifeState.LEFT_OUT}
+
+    staged(play, terms=replace(TERMS, digests={}), run=False)
+
+
+def test_a_digest_that_was_being_frozen_when_its_host_was_retired_is_in_force() -> None:
+    book = Book()
+
+    async def play(stage: Stage) -> None:
+        stage.lives.freeze = book.write
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.lives.run, stage.life)
+            await anyio.sleep(2.0)
+            stage.lives.retire("a")
+        assert book.written == [{"m:7b": DIGEST}] == [stage.lives.terms.digests]
+
+    staged(play, terms=replace(TERMS, digests={}), run=False)
 
 
 def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
