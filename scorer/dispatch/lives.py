@@ -23,7 +23,7 @@ from scorer.core.fleet import Fleet, Member
 from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
-from scorer.dispatch.served import Served
+from scorer.dispatch.served import Look, Served, exchange, short
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
 from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
@@ -70,7 +70,7 @@ class Terms:
 
     def serves(self, config: HostConfig, info: HostInfo) -> dict[str, ModelInfo]:
         """Map those of the run's models that the host has to its own; HostUnusable when none may be used."""
-        found = {name: model for name in self.models if (model := self._find(name, config, info))}
+        found = {name: model for name in self.models if (model := self.find(name, config, info))}
         if not found:
             has = _listed([model.name for model in info.models]) or "no model at all"
             wanted = config.model if config.own_model else ", ".join(self.models)
@@ -88,7 +88,8 @@ class Terms:
         num_ctx = min(self.num_ctx, config.max_context or self.num_ctx)
         return Frame(model.name, self.system, self.schema, num_ctx, self.think)
 
-    def _find(self, name: str, config: HostConfig, info: HostInfo) -> ModelInfo | None:
+    def find(self, name: str, config: HostConfig, info: HostInfo) -> ModelInfo | None:
+        """Return what a host has under the run's name of a model, whether or not it may be used."""
         if config.api == "embedded" and len(self.models) == 1:
             # it serves the one file it was given; the digest says whether that is the same model
             return next(iter(info.models), None)
@@ -114,11 +115,6 @@ async def _nowhere(_digests: Mapping[str, str]) -> None:
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - SHOWN_MODELS
     return ", ".join(sorted(names)[:SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
-
-
-def short(digest: str | None) -> str:
-    """Return a digest as people compare it: the first 12 digits."""
-    return digest[:12] if digest else "unknown"
 
 
 def reason_of(fault: Fault | TimeoutError) -> str:
@@ -310,8 +306,7 @@ class Lives:
             return False
         try:
             if life.info is None:
-                with anyio.fail_after(PROBE_S):
-                    life.info = await life.host.probe()
+                life.info = await self._look_at(life)
             life.version = life.info.version
             self._take_on(life, await self._agree(life, life.info))
             if life.config.hours is not None and not self._awake(life):
@@ -355,7 +350,29 @@ class Lives:
         if life.served.keys() - found.keys():
             # it gets no more rows of a model that has gone, also not while it is warmed up
             self._fleet.leave(life.config.name)
-        life.served = {name: Served(model, self.terms.frame(life.config, model)) for name, model in found.items()}
+        life.served = {name: self._served(life, name, model) for name, model in found.items()}
+
+    def _served(self, life: Life, name: str, model: ModelInfo) -> Served:
+        served, frame = life.served.get(name), self.terms.frame(life.config, model)
+        if served is None or served.exchanged:
+            began = Look(self._wall())
+            return Served(model, frame, began, began)
+        # the same one, so that a look to come is about what is in flight as well
+        served.model, served.frame = model, frame
+        return served
+
+    async def _look_at(self, life: Life) -> HostInfo:
+        """Ask what the host serves; a model that was exchanged is told of, and gets no more rows as it was."""
+        for served in life.served.values():
+            served.look(self._wall())
+        with anyio.fail_after(PROBE_S):
+            info = await life.host.probe()
+        for name, served in life.served.items():
+            now_serves = self.terms.find(name, life.config, info)
+            if now_serves is not None and served.found(now_serves):
+                self._fleet.leave(life.config.name)
+                self.observe(exchange(life.config.name, name, served, now_serves, self._wall()))
+        return info
 
     def _claim(self, life: Life) -> bool:
         before = life.state, life.reason
@@ -411,8 +428,7 @@ class Lives:
                 await life.change.wait()
                 return
             try:
-                with anyio.fail_after(PROBE_S):
-                    info = await life.host.probe()
+                info = await self._look_at(life)
                 now_serves = self.terms.serves(life.config, info)
             except HostUnusable as fault:
                 self._leave_out(life, fault.message)

@@ -274,10 +274,12 @@ class Dispatcher:
             ratio = self._fleet.ratio(slot.task.key.model)
             sampling = self._orders.sampling[slot.task.recipe]
             outcome = await attempt(life, slot, served.frame, sampling, ratio, partial(self._unusable, life))
-            self._settle(life, slot, served, outcome)
+            if not served.exchanged:
+                self._settle(life, slot, served, outcome)
         del self._scopes[slot.number]
         life.in_flight -= 1
-        if scope.cancelled_caught:
+        if scope.cancelled_caught or served.exchanged:
+            # nobody is blamed, and an answer of which nobody knows who gave it is none
             task = self._fleet.abandon(slot)
             if task is not None:
                 self._window.add(task, first=True)
@@ -309,12 +311,14 @@ class Dispatcher:
         if settled.aside:
             return
         if settled.dead:
+            served.answered += 1
             self._bury(settled.task, settled.dead, outcome, served)
         else:
             self._window.add(settled.task, first=True)
 
     def _record_score(self, life: Life, served: Served, task: Task, outcome: Scored) -> None:
         reply = outcome.reply
+        served.answered += 1
         self._tallies.host(life.config.name).scored(reply.prompt_tokens, reply.output_tokens)
         self._hopeless_since = None
         self._scored_any = True

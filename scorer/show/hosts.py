@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from rich.cells import cell_len
 
 from scorer.config import HostConfig
-from scorer.dispatch.lives import short
+from scorer.dispatch.served import short
 from scorer.jobs.hosts.check import HostReport, ModelReport, Report
 from scorer.jobs.hosts.warm import Warmth, percent
 from scorer.locks import Holder

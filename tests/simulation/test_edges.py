@@ -6,12 +6,13 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 from invariants import check_invariants
-from simulation.world import Faults, SimHost, World
+from simulation.world import EPOCH_S, Faults, SimHost, World
 
 from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
@@ -321,6 +322,46 @@ def test_a_host_whose_model_is_exchanged_during_the_run_is_left_out(tmp_path: Pa
     assert all(a.at < 90 for a in changing.asked)
     assert "host_left_out" in kinds(world)
     assert {row["model_digest"] for row in check_invariants(world.job, expected=600)} == {"ab" * 32}
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_that_an_exchanged_model_may_have_answered_are_told_of_and_those_in_flight_are_asked_again(
+    tmp_path: Path, mixed: bool
+) -> None:
+    changing = SimHost("changing", 3.0, exchange=(65.0, "cd" * 32))
+    world = World(tmp_path, [SimHost("good", 1.0), changing], rows=400, slots=1)
+    assert world.run(allow_mixed_models=mixed).counts.done == 400
+    (told,) = [event for event in world.view.events if event.kind == "model_exchanged"]
+    assert told.level == "warning"
+    since, until = (datetime.fromisoformat(str(told.details[key])) for key in ("since", "until"))
+    rows = check_invariants(world.job, expected=400)
+    there = [row for row in rows if row["host"] == "changing"]
+    assert {row["model_digest"] for row in there} == ({"ab" * 32, "cd" * 32} if mixed else {"ab" * 32})
+    doubtful = [row for row in there if since < row["finished_at"] <= until]  # type: ignore[operator]
+    assert len(doubtful) == told.details["rows"] > 10
+    assert told.text.startswith(
+        f"changing has another judge:7b now (digest cdcdcdcdcdcd, not abababababab): {len(doubtful)} "
+    )
+    for row in there:
+        asked_at = row["finished_at"] - timedelta(seconds=row["duration_s"])  # type: ignore[operator, arg-type]
+        if row["model_digest"] == "ab" * 32:
+            assert asked_at < datetime.fromtimestamp(EPOCH_S + 65, UTC) or row in doubtful, "nothing was said of it"
+            assert row["finished_at"] <= until, "it was in flight when the change was found"  # type: ignore[operator]
+        else:
+            assert asked_at > until
+    texts = world.texts or []
+    (again,) = [row for row in rows if sum(a.user == texts[row["row"]] for h in world.hosts for a in h.asked) > 1]  # type: ignore[call-overload]
+    assert again["attempts"] == 2
+    assert marks(world) == [], "it was held against the row"
+
+
+def test_an_exchange_of_a_model_while_its_host_was_away_is_told_of_once_it_is_back(tmp_path: Path) -> None:
+    changing = SimHost("changing", 1.0, exchange=(40.0, "cd" * 32), faults=Faults(down=((45.0, 90.0),)))
+    world = World(tmp_path, [SimHost("good", 1.0), changing], rows=400, slots=1)
+    assert world.run().counts.done == 400
+    told = [event for event in world.view.events if event.kind in ("model_exchanged", "host_left_out")]
+    assert [event.kind for event in told] == ["model_exchanged", "host_left_out"]
+    assert told[0].details["rows"] == sum(row["host"] == "changing" for row in check_invariants(world.job))
 
 
 def test_a_host_that_is_upgraded_during_the_run_comes_back(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 import anyio
 
 from scorer.config import HostConfig, HostsFile
-from scorer.dispatch.lives import Life, LifeState, Terms, short
+from scorer.dispatch.lives import Life, LifeState, Terms
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
+from scorer.dispatch.served import short
 from scorer.errors import Fault, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails

@@ -26,7 +26,6 @@ from scorer.dispatch.lives import (
     Lives,
     Terms,
     same_model,
-    short,
 )
 from scorer.errors import FaultKind, HostFault, HostUnusable, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
@@ -260,11 +259,30 @@ def test_a_host_whose_models_have_changed_is_brought_up_again() -> None:
     staged(play)
 
 
+def test_a_host_whose_model_is_exchanged_gets_no_rows_until_the_new_one_is_loaded_where_mixing_is_allowed() -> None:
+    async def play(stage: Stage) -> None:
+        await anyio.sleep(40)
+        before = stage.life.served["m:7b"]
+        stage.host.mood = HostInfo("0.32.0", (ModelInfo("m:7b", "cd" * 32),))
+        await anyio.sleep(RECHECK_S)
+        assert not stage.takes_rows()
+        assert stage.kinds() == ["host_up", "model_exchanged"]
+        await anyio.sleep(30)
+        assert stage.takes_rows()
+        now = stage.life.served["m:7b"]
+        assert before.exchanged
+        assert (now.exchanged, now.model.digest) == (False, "cd" * 32)
+        await anyio.sleep(10 * RECHECK_S)
+        assert stage.kinds() == ["host_up", "model_exchanged"], "it was told more than once"
+
+    staged(play, Moody(load_s=30.0), terms=replace(TERMS, allow_mixed=True))
+
+
 def test_a_host_that_has_lost_one_of_its_models_gets_no_rows_until_it_is_warmed_up_with_the_others() -> None:
     both = HostInfo("0.32.0", (ModelInfo("m:7b", DIGEST), ModelInfo("n:3b", DIGEST)))
 
     async def play(stage: Stage) -> None:
-        await anyio.sleep(60)
+        await anyio.sleep(40)
         assert stage.takes_rows()
         stage.host.mood = GOOD
         await anyio.sleep(RECHECK_S)
@@ -375,11 +393,6 @@ def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
     assert same_model("x", "x:latest")
     assert same_model("x:latest", "x")
     assert not same_model("x:7b", "x")
-
-
-def test_a_digest_is_compared_by_its_beginning() -> None:
-    assert short(DIGEST) == "abababababab"
-    assert short(None) == short("") == "unknown"
 
 
 def test_a_host_has_its_own_name_for_the_model_and_the_embedded_engine_any() -> None:
