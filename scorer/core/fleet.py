@@ -55,7 +55,8 @@ class Settled(NamedTuple):
 
     `aside`: nothing is to be done about the row, since another copy of it still runs or has already won. `losers` are
     the other copies, whose requests are to be cancelled. `attempt` is a failed try with whoever is really to blame for
-    it. `unusable` says why the host is not fit for the run, if the try has shown that.
+    it. `unusable` says why the host is not fit for the run, if the try has shown that; `put_aside` are other hosts that
+    must prove themselves again, since it has shown that what they say is garbage.
     """
 
     task: Task
@@ -65,6 +66,7 @@ class Settled(NamedTuple):
     losers: tuple[Slot, ...] = ()
     attempt: Attempt | None = None
     unusable: str | None = None
+    put_aside: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -170,6 +172,10 @@ class Fleet:
         host = self._hosts.get(name)
         return host is not None and host.is_open
 
+    def last_fault(self, name: str) -> str | None:
+        """Return what was last wrong with a host, not with its rows."""
+        return self._hosts[name].last_fault
+
     def retry_at(self, name: str) -> float:
         """Return the time at which a host with an open breaker may be probed."""
         return self._hosts[name].breaker.retry_at
@@ -209,10 +215,10 @@ class Fleet:
             self._learn(host, slot, outcome, now, saturated=saturated)
             if flight is None:
                 return Settled(slot.task, aside=True)
-            if not flight.copies:
-                return Settled(flight.task, done=True)
-            del self._flights[slot.task.key]
-            return Settled(flight.task, done=True, losers=tuple(flight.copies))
+            put_aside = self._suspect_garbage(host, flight.task, now)
+            if flight.copies:
+                del self._flights[slot.task.key]
+            return Settled(flight.task, done=True, losers=tuple(flight.copies), put_aside=put_aside)
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
         self._pausing.add(slot.host)
         self._tell_market(host)
@@ -341,7 +347,8 @@ class Fleet:
         if task.history and not self._contexts.can_take(host.member, task):
             return np.inf
         if not task.failed_on(host.member.name):
-            return 1.0
+            # a row that failed elsewhere cannot tell whether this one is sane
+            return DEAR if host.on_trial and task.history else 1.0
         return np.inf if self._untried_elsewhere(host, task) else DEAR
 
     def _second_copy(self, host: HostState, now: float) -> Slot | None:
@@ -402,7 +409,7 @@ class Fleet:
 
     def _learn(self, host: HostState, slot: Slot, outcome: Scored, now: float, *, saturated: bool) -> None:
         task, reply = slot.task, outcome.reply
-        host.succeeded(now)
+        host.succeeded(task, now)
         host.limit.completed(work(reply.prompt_tokens, reply.output_tokens), now, saturated=saturated)
         self._tell_market(host)
         self._market.worked(slot.host, outcome.duration_s)
@@ -424,11 +431,9 @@ class Fleet:
             return Settled(task, attempt=attempt)
         if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
             return self._suspect_request(host, task, attempt, now)
-        if host.failed(outcome, now, self._rng):
+        if host.failed(task, outcome, now, self._rng):
             host.refused_at = now
             self._suspect_local_fault(now)
-        if attempt.blame is Blame.ROW and attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
-            self._suspect_garbage(host, now)
         task = task._replace(history=(*task.history, attempt))
         return Settled(task, attempt=attempt, dead=self._verdict(task, host))
 
@@ -485,12 +490,26 @@ class Fleet:
         task = task._replace(history=(*task.history, attempt))
         return Settled(task, attempt=attempt, unusable=unusable if host.refused >= MAX_REFUSED else None)
 
-    def _suspect_garbage(self, host: HostState, now: float) -> None:
-        others = [other.validity for other in self._hosts.values() if other is not host and other.usable]
-        if host.validity.garbage(others):
-            host.last_fault = "most of its completions are invalid"
-            host.validity.clear()
-            host.breaker.fault(now, certain=True)
+    def _suspect_garbage(self, able: HostState, task: Task, now: float) -> tuple[str, ...]:
+        """Hold bad completions against hosts, now that one could do the row; return the hosts which that puts aside.
+
+        A row that nobody can do says nothing of anybody, and which rows a host gets is no accident.
+        """
+        bad = [a.host for a in task.history if a.blame is Blame.ROW and a.kind is not FaultKind.CONTEXT_OVERFLOW]
+        put_aside = []
+        for name in dict.fromkeys(bad):
+            host = self._hosts.get(name)
+            if host is None or host is able or host.is_open:
+                continue
+            host.validity.note(valid=False)
+            others = [other.validity for other in self._hosts.values() if other is not host and other.usable]
+            if host.validity.garbage(others):
+                host.last_fault = "most of its completions are invalid, of rows that others can do"
+                host.validity.clear()
+                host.breaker.fault(now, certain=True)
+                self._tell_market(host)
+                put_aside.append(name)
+        return tuple(put_aside)
 
     def _suspect_local_fault(self, now: float) -> None:
         """When half of the hosts cannot be reached at once, it is our own network: back soon, and blame nobody."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from scorer.core.estimate import Pace
 from scorer.core.health import Breaker, BreakerState, Validity
 from scorer.core.limit import Limit
-from scorer.core.task import Attempt, Blame, Failed, Task
+from scorer.core.task import Blame, Failed, Task
 from scorer.errors import FaultKind
 
 MIN_HOLD_S = 1.0
@@ -99,7 +99,12 @@ class HostState:
     @property
     def in_service(self) -> bool:
         """Whether it takes rows at all, be it one on trial."""
-        return self.up and self.accepting and self.breaker.state is not BreakerState.OPEN
+        return self.up and self.accepting and not self.is_open
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether it gets one row at a time, by which it is judged."""
+        return self.breaker.state is BreakerState.HALF_OPEN
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +115,7 @@ class HostState:
         """Slots that may take a row now."""
         if not self.in_service or now < self.paused_until:
             return 0
-        limit = 1 if self.breaker.state is BreakerState.HALF_OPEN else self.limit.value
+        limit = 1 if self.on_trial else self.limit.value
         if self.held_until:
             self.held_until = [t for t in self.held_until if t > now]
         return limit - len(self.running) - len(self.held_until)
@@ -125,11 +130,12 @@ class HostState:
         spare = self.limit.value - len(held)
         return max(self.paused_until - now, held[-spare] - now if spare <= 0 else 0.0, 0.0)
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self, task: Task, now: float) -> None:
         """Note a valid score."""
         self.breaker.success(now)
         self.busy_in_a_row = 0
-        self.validity.note(valid=True)
+        if _is_fresh(task):
+            self.validity.note(valid=True)
         self.completed += 1
 
     def teaches(self, now: float) -> bool:
@@ -143,15 +149,13 @@ class HostState:
         """Keep a slot empty after a failure: failing fast must never attract work."""
         self.held_until.append(now + max(MIN_HOLD_S, (self.pace.typical_s or 0.0) / 2))
 
-    def failed(self, outcome: Failed, now: float, rng: random.Random) -> bool:
-        """Charge the host for a failed try; return whether that showed it to be down."""
+    def failed(self, task: Task, outcome: Failed, now: float, rng: random.Random) -> bool:
+        """Charge the host for a failed try of a task; return whether that showed it to be down."""
         attempt = outcome.attempt
-        if attempt.kind is not FaultKind.CONTEXT_OVERFLOW:
-            # a refusal by the tokeniser's count is the row's length and nothing else
-            self.hold(now)
         if attempt.blame is Blame.ROW:
-            self._doubt(attempt, now)
+            self._doubt(task, outcome, now)
             return False
+        self.hold(now)
         self.last_fault = f"{attempt.kind}: {attempt.message}"
         if attempt.kind is FaultKind.BUSY:
             self._pause(outcome.retry_after_s, now, rng)
@@ -163,15 +167,24 @@ class HostState:
             return down
         return False
 
-    def _doubt(self, attempt: Attempt, now: float) -> None:
+    def _doubt(self, task: Task, outcome: Failed, now: float) -> None:
         """An answer came, so the host is at work; whether it is sane is another question."""
-        overflow = attempt.kind is FaultKind.CONTEXT_OVERFLOW
-        if self.breaker.state is BreakerState.HALF_OPEN and not overflow:
-            self.breaker.fault(now)
+        attempt = outcome.attempt
+        if attempt.kind is FaultKind.CONTEXT_OVERFLOW:
+            # the row's length by the tokeniser's count, and nothing else
+            self.breaker.success(now)
             return
-        self.breaker.success(now)
-        if not overflow:
-            self.validity.note(valid=False)
+        if attempt.completion is None or self.pace.typical_s is None:
+            self.hold(now)
+        else:
+            # only haste must not attract rows: a bad completion that took its time kept the slot from no good one
+            self.held_until.append(now + self.pace.typical_s - outcome.duration_s)
+        if not self.on_trial:
+            self.breaker.success(now)
+        elif _is_fresh(task):
+            # what failed elsewhere too would say nothing: a host is given what others could not do
+            self.last_fault = f"{attempt.kind}: {attempt.message}"
+            self.breaker.fault(now)
 
     def _pause(self, retry_after_s: float | None, now: float, rng: random.Random) -> None:
         """Give a host that has too much to do a rest: as long as it asks for, or longer each time in a row."""
@@ -190,7 +203,7 @@ class HostState:
         elif not self.accepting:
             state = "resting"
         elif self.breaker.state is not BreakerState.CLOSED:
-            state = "failing" if self.breaker.state is BreakerState.OPEN else "on trial"
+            state = "failing" if self.is_open else "on trial"
         else:
             state = "busy" if now < self.paused_until else "up"
         return HostView(
@@ -202,3 +215,8 @@ class HostState:
             self.pace.typical_s,
             self.last_fault,
         )
+
+
+def _is_fresh(task: Task) -> bool:
+    """Whether no host gave a bad completion for the task yet, so that its next one tells of the host that gives it."""
+    return not any(attempt.blame is Blame.ROW for attempt in task.history)

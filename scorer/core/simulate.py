@@ -276,6 +276,8 @@ class _Simulation:
             freed.add(loser.host)
             self.end(self.running[loser.number], won=False)
             self.fleet.abandon(loser)
+        for other in settled.put_aside:
+            self.prove(other)
         self.after(freed)
 
     def overdue(self, running: _Running) -> None:

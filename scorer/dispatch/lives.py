@@ -40,6 +40,7 @@ class LifeState(StrEnum):
     """Where a host stands, as people are told."""
 
     ABSENT = "absent"
+    FAILING = "failing"
     WARMING = "warming"
     UP = "up"
     LEFT_OUT = "left out"
@@ -229,11 +230,11 @@ class Lives:
         if unusable:
             self._leave_out(life, reason)
         else:
-            if (life.state, life.reason) != (LifeState.ABSENT, reason):
+            if (life.state, life.reason) != (LifeState.FAILING, reason):
                 # all that was in flight fails at once: once is enough
                 text = f"{life.config.name} fails ({reason}): it must answer again before it gets more rows"
                 self.observe(Event("host_down", text, "warning", {"host": life.config.name, "reason": reason}))
-            life.state, life.reason = LifeState.ABSENT, reason
+            life.state, life.reason = LifeState.FAILING, reason
         life.change.set()
 
     def all_left_out(self) -> bool:

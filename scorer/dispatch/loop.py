@@ -17,7 +17,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from scorer.config import HostConfig, HostsFile
-from scorer.core.fleet import Fleet, Slot
+from scorer.core.fleet import Fleet, Settled, Slot
 from scorer.core.result import Counts, Died, Done, Entry, Tried
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey
 from scorer.core.window import Window
@@ -287,25 +287,34 @@ class Dispatcher:
     def _unusable(self, life: Life, reason: str) -> None:
         self._lives.down(life, reason, unusable=True)
 
+    def _must_prove_itself(self, name: str) -> None:
+        """Tell whoever goes by this name now that it gets no rows before it has answered again."""
+        life = self._lives.by_name.get(name)
+        if life is not None:
+            self._lives.down(life, self._fleet.last_fault(name) or "")
+
     # -- what became of it ------------------------------------------------------------------------------------------
 
     def _settle(self, life: Life, slot: Slot, served: Served, outcome: Outcome) -> None:
-        if life.retired and isinstance(outcome, Failed) and outcome.attempt.blame is not Blame.ROW:
-            # it says nothing about the address that goes by this name now
-            outcome = replace(outcome, attempt=replace(outcome.attempt, blame=Blame.NOBODY))
+        if life.retired:
+            outcome = _of_old(outcome)
         settled = self._fleet.release(slot, outcome, anyio.current_time())
-        if isinstance(outcome, Scored):
-            for loser in settled.losers:
-                self._scopes[loser.number].cancel()
-            if not settled.aside:
-                self._record_score(life, served, settled.task, outcome)
-            return
+        for loser in settled.losers:
+            self._scopes[loser.number].cancel()
+        for name in settled.put_aside:
+            self._must_prove_itself(name)
+        if isinstance(outcome, Failed):
+            self._settle_failed(life, slot, served, outcome, settled)
+        elif not settled.aside:
+            self._record_score(life, served, settled.task, outcome)
+
+    def _settle_failed(self, life: Life, slot: Slot, served: Served, outcome: Failed, settled: Settled) -> None:
         failed = outcome.attempt
         self.observe(_attempt_failed(slot, failed))
         if settled.unusable:
             self._lives.down(life, settled.unusable, unusable=True)
         elif self._fleet.is_open(slot.host):
-            self._lives.down(self._lives.by_name.get(slot.host, life), f"{failed.kind}: {failed.message}")
+            self._must_prove_itself(slot.host)
         if failed.sent:
             self._ledger.add(Tried(slot.task.key, settled.attempt or failed, self._seams.wall()))
         if settled.aside:
@@ -485,6 +494,13 @@ class Dispatcher:
             decode_tps=decode_tps,
             row_s=view.typical_s if view else None,
         )
+
+
+def _of_old(outcome: Outcome) -> Outcome:
+    """Blame nobody for what fails at an address that is not the host's any more: another may go by its name now."""
+    if isinstance(outcome, Scored) or outcome.attempt.blame is Blame.ROW:
+        return outcome
+    return replace(outcome, attempt=replace(outcome.attempt, blame=Blame.NOBODY))
 
 
 def _attempt_failed(slot: Slot, failed: Attempt) -> Event:

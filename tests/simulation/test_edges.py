@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 from invariants import check_invariants
-from simulation.world import EPOCH_S, Faults, SimHost, World
+from simulation.world import EPOCH_S, Asked, Faults, SimHost, Transport, World
 
 from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
@@ -185,6 +186,27 @@ def test_a_garbage_host_is_put_aside_and_no_row_dies_of_it(tmp_path: Path) -> No
     assert (ended.counts.done, ended.counts.dead) == (400, 0)
     assert len(bad.asked) < 60
     check_invariants(world.job, expected=400)
+
+
+def test_rows_that_no_host_can_do_make_no_host_look_insane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bad row of the fast host is tried by the slow ones next, so of what they get most is bad."""
+    texts = [f"{'hopeless' if row % 16 == 0 else 'text'} {row}" for row in range(1600)]
+    hosts = [SimHost("fast", 0.1, slots=4), SimHost("slow", 1.0), SimHost("slower", 2.0)]
+    world, real = World(tmp_path, hosts, texts=texts), Transport._said
+
+    def said(transport: Transport, asked: Asked, took: float) -> httpx.Response:
+        asked.fault = "garbage" if asked.user.startswith("hopeless") else asked.fault
+        return real(transport, asked, took)
+
+    monkeypatch.setattr(Transport, "_said", said)
+    counts = world.run().counts
+    assert (counts.done, counts.dead) == (1500, 100)
+    assert "host_down" not in kinds(world)
+    charged: dict[int, set[str]] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{world.job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
+        for row, host in db.execute("SELECT row, host FROM attempt"):
+            charged.setdefault(row, set()).add(host)
+    assert min(len(by) for by in charged.values()) >= 2, "a row died of one host alone"
 
 
 def test_when_every_answer_everywhere_is_garbage_the_rows_die_and_the_hosts_stay(tmp_path: Path) -> None:

@@ -409,17 +409,73 @@ def test_an_overflow_on_trial_shows_the_host_at_work() -> None:
     assert view.state == "up"
 
 
+def failed_elsewhere(row: int) -> Window:
+    return window_of(task(row, history=(bad("b").attempt,)))
+
+
+def test_a_row_that_failed_elsewhere_decides_no_trial_and_one_that_is_new_is_taken_first() -> None:
+    fleet = fleet_of(member("a"), *(member(name) for name in "bcdef"))
+    one_try(fleet, "a", refused("a"), 0.0)
+    fleet.join(member("a"), 6.0)
+    assert fleet.release(picked(fleet, "a", failed_elsewhere(1), 6.0), bad("a"), 7.0).task.history
+    view = fleet.view("a", 8.0)
+    assert view is not None
+    assert view.state == "on trial"
+    both = failed_elsewhere(2)
+    both.add(task(3))
+    new = picked(fleet, "a", both, 10.0)
+    assert new.task.key.row == 3
+    fleet.release(new, bad("a"), 11.0)
+    assert fleet.is_open("a")
+    assert fleet.last_fault("a") == "invalid_output: invalid_output happened"
+
+
+def test_a_host_that_is_given_what_another_could_not_do_is_not_taken_for_garbage() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    for row in range(30):
+        one_try(fleet, "b", scored(), 0.0, row)
+        fleet.release(picked(fleet, "a", failed_elsewhere(100 + row), 10.0 * row), bad("a"), 10.0 * row)
+    assert not fleet.is_open("a")
+
+
+def test_of_a_row_that_one_host_can_do_only_others_that_take_part_and_failed_it_are_doubted() -> None:
+    fleet = fleet_of(member("a"), member("b"), member("down"))
+    one_try(fleet, "down", refused("down"), 0.0)
+    history = tuple(bad(name).attempt for name in ("a", "b", "down", "of yesterday"))
+    for row in range(30):
+        settled = fleet.release(picked(fleet, "a", window_of(task(row, history=history)), 0.0), scored(), 0.0)
+        assert settled.done
+        assert settled.put_aside == ()
+    view = fleet.view("down", 0.0)
+    assert view is not None
+    assert view.last_fault == "unreachable: unreachable happened"
+
+
+@pytest.mark.parametrize(("took_s", "rests"), [(1.0, False), (0.01, True)])
+def test_a_bad_completion_keeps_the_slot_from_nobody_but_one_that_came_in_haste(took_s: float, rests: bool) -> None:
+    fleet = fleet_of(member("a", slots=1))
+    warm_up(fleet, "a")
+    answer = Attempt("a", Blame.ROW, FaultKind.INVALID_OUTPUT, "not JSON", completion="no")
+    fleet.release(picked(fleet, "a", rows(1)), Failed(answer, took_s), 0.0)
+    assert (fleet.pick("a", rows(1, 1), 0.1) is None) == rests
+    assert fleet.pick("a", rows(1, 2), 1.0) is not None or not rests
+
+
 def test_a_host_whose_answers_are_mostly_garbage_is_put_aside_while_another_is_sane() -> None:
     fleet = fleet_of(member("bad"), member("sane"))
     warm_up(fleet, "sane", 12)
     now = 0.0
-    while not fleet.is_open("bad"):
+    put_aside: tuple[str, ...] = ()
+    while not put_aside:
         now += 5.0
         assert now < 60.0, "never put aside"
-        one_try(fleet, "bad", bad("bad"), now)
+        again = one_try(fleet, "bad", bad("bad"), now, int(now)).task
+        put_aside = fleet.release(picked(fleet, "sane", window_of(again), now), scored(), now).put_aside
+    assert put_aside == ("bad",)
+    assert fleet.is_open("bad")
     view = fleet.view("bad", now)
     assert view is not None
-    assert view.last_fault == "most of its completions are invalid"
+    assert view.last_fault == "most of its completions are invalid, of rows that others can do"
     assert view.state == "failing"
 
 

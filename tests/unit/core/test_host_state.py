@@ -6,6 +6,9 @@ from itertools import pairwise
 from scorer.core.health import Breaker
 from scorer.core.host import ALL_OF_THE_FIRST, LEARN_EVERY_S, HostState, Member
 from scorer.core.limit import Limit
+from scorer.core.task import Task, TaskKey
+
+FRESH = Task(TaskKey("m", 0, 0), "u", 100)
 
 
 def host() -> HostState:
@@ -17,7 +20,7 @@ def lessons(times: list[float]) -> list[float]:
     """Return the times of those replies that teach."""
     one, found = host(), []
     for now in times:
-        one.succeeded(now)
+        one.succeeded(FRESH, now)
         if one.teaches(now):
             found.append(now)
     return found
