@@ -189,7 +189,7 @@ def retry_after_s(headers: httpx.Headers) -> float | None:
 def _until(wish: str, date: str) -> float:
     try:
         later, now = (parsedate_to_datetime(d).replace(tzinfo=UTC) for d in (wish, date))
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year or an offset beyond a C integer
         return float("nan")
     return (later - now).total_seconds()
 

@@ -26,6 +26,9 @@ DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
         ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": DATE}, 0.0),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, None),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "yesterday"}, None),
+        ({"retry-after": "Wed, 21 Oct 99999999999 07:28:30 GMT", "date": DATE}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 +99999999999999999999", "date": DATE}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 99999999999 07:28:00 GMT"}, None),
     ],
 )
 def test_retry_after_is_read_in_both_spellings(headers: dict[str, str], wish: float | None) -> None:
@@ -36,6 +39,15 @@ def test_retry_after_is_read_in_both_spellings(headers: dict[str, str], wish: fl
 def test_no_retry_after_whatever_is_trusted_too_far(text: str) -> None:
     wish = retry_after_s(httpx.Headers({"retry-after": text}))
     assert wish is None or 0 <= wish <= 3600
+
+
+DATES = st.builds("Wed, {} Oct {} {}:28:00 {:+}".format, st.integers(), st.integers(), st.integers(), st.integers())
+
+
+@given(DATES, st.just(DATE) | DATES)
+def test_no_date_whatever_is_more_than_not_understood(wish: str, date: str) -> None:
+    left_s = retry_after_s(httpx.Headers({"retry-after": wish, "date": date}))
+    assert left_s is None or 0 <= left_s <= 3600
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1.5, "7", [], 1 << 40])
