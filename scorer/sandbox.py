@@ -1,23 +1,22 @@
 """Jinja as templates and suites use it: sandboxed, strict about undefined names, the same result each time.
 
 Texts of authors are compiled, values of rows never are. There are no global functions and no randomness, and no text
-can take in another file. Chat control tokens inside values are broken where they are printed, after every filter, so
-that no filter brings one back.
+can take in another file. A compiled text comes out in pieces (`Template.generate`), of which those that stand literally
+in it are `Authored`: all that went through an expression, a macro or a filter is not.
 
 Invariant: compiling raises nothing but `UsageError`; evaluating raises only what `RENDER_ERRORS` lists.
 """
 
-from collections.abc import MutableSequence
+from collections.abc import Iterable
+from typing import Any
 
 import jinja2
+import jinja2.compiler
 import jinja2.meta
-import jinja2.runtime
 import jinja2.sandbox
 
-from scorer.core.control_tokens import neutralise
+from scorer.core.control_tokens import Authored
 from scorer.errors import UsageError
-
-COUNTS = "neutralised counts"  # a key of contexts, and not an identifier: no text can name it
 
 # What the sandboxed evaluation of an author's expression over a row's values may raise: Jinja's own errors, and
 # Python's for values of the wrong type, size or shape.
@@ -32,24 +31,25 @@ RENDER_ERRORS = (
 )
 
 
-@jinja2.pass_context
-def _printed(context: jinja2.runtime.Context, value: object) -> object:
-    """Finish every value that a template prints; literal text of the template does not come here."""
-    if value is None:
-        return ""
-    counts: MutableSequence[int] | None = context.get(COUNTS)
-    if counts is None:
-        return value
-    text, broken = neutralise(str(value))
-    counts.append(broken)
-    return text
+class _Generator(jinja2.compiler.CodeGenerator):
+    """Compiles literal text so that it can be told from what values print."""
+
+    def _output_const_repr(self, group: Iterable[Any]) -> str:  # Any is jinja2's own
+        return f"environment.authored({super()._output_const_repr(group)})"
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    code_generator_class = _Generator
+    authored = Authored
+
+
+def _printed(value: object) -> object:
+    return "" if value is None else value
 
 
 def make_environment() -> jinja2.Environment:
     """Return a new environment, to which filters may be added."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, autoescape=False, finalize=_printed
-    )
+    environment = _Environment(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_printed)
     environment.globals.clear()  # `dict` and `range` are names of columns here, and lipsum is random
     del environment.filters["random"]
     return environment

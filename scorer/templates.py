@@ -6,7 +6,8 @@ Both texts are Jinja, compiled once; rows are values and never compiled. A promp
 and the row: no global functions, no randomness, no other files.
 
 Autoescape is off on purpose: prompts are not HTML, and `&lt;` where the row says `<` would change what is judged.
-Control tokens inside rows are broken where they are printed, after every filter, so that no filter brings one back.
+Control tokens are broken in the finished prompt, wherever a row has a part in them, so that no filter and no neighbour
+brings one back.
 With `nonce = true` a text can put marks around the row that the row cannot hold (see core/nonce.py).
 
 Invariants: `load` and `loads` raise nothing but `UsageError`; `render` raises nothing but `RowFault`, and equal values
@@ -28,12 +29,13 @@ from pydantic.dataclasses import dataclass as table
 
 from scorer.config import read_text
 from scorer.core.checked import STRICT, check, nearest, parse_toml, quoted
+from scorer.core.control_tokens import neutralise
 from scorer.core.nonce import nonce_of
 from scorer.core.output import RESERVED as RESERVED
 from scorer.core.output import fields_from
 from scorer.core.score import Field
 from scorer.errors import FaultKind, RowFault, UsageError
-from scorer.sandbox import COUNTS, RENDER_ERRORS, compile_text, constant, first_line
+from scorer.sandbox import RENDER_ERRORS, compile_text, constant, first_line
 
 _IN_PACKAGE = Path(__file__).parent / "prompts"  # an installed wheel
 _IN_CHECKOUT = Path(__file__).parent.parent / "prompts"  # an editable install
@@ -158,18 +160,16 @@ class Template:
 
         Raises RowFault (RENDER_FAILED, permanent): the same row would fail the same way everywhere.
         """
-        counts: list[int] = []
         try:
             context: dict[str, object] = {name: _text_of(values[name]) for name in self.variables if name in values}
             if self.nonce:
                 context[_NONCE] = nonce_of(context)
-            if self.control_tokens == "neutralise":
-                context[COUNTS] = counts
-            user = self._compiled.render(context)
+            pieces = list(self._compiled.generate(context))
+            user, broken = neutralise(*pieces) if self.control_tokens == "neutralise" else ("".join(pieces), 0)
             user.encode()  # a lone surrogate can be neither sent nor stored
         except RENDER_ERRORS as error:
             raise RowFault(FaultKind.RENDER_FAILED, first_line(error), permanent=True) from error
-        return Rendered(user, sum(counts), len(self.system) + len(user))
+        return Rendered(user, broken, len(self.system) + len(user))
 
     def is_empty(self, values: Mapping[str, object]) -> bool:
         """Whether every variable the template uses is null or blank: such a row must not be sent."""

@@ -17,9 +17,10 @@ from typing import NoReturn
 import jinja2
 
 from scorer.core.checked import quoted
+from scorer.core.control_tokens import Authored, neutralise
 from scorer.errors import UsageError
 from scorer.inputs import spread
-from scorer.sandbox import COUNTS, RENDER_ERRORS, first_line
+from scorer.sandbox import RENDER_ERRORS, first_line
 from scorer.suites.catalogue import Part
 from scorer.suites.extract import number
 
@@ -127,7 +128,6 @@ class _Asked:
             "letters": LETTERS,
             "subset": part.subset,
             "words": part.words,
-            COUNTS: [],
         }
         self.options = self._pair() if part.suite.paired else self._options()
         self._values["options"] = [{"label": label, "text": text} for label, text in self.options.items()]
@@ -143,15 +143,19 @@ class _Asked:
 
     def text(self, key: str) -> str:
         """Render one of the suite's texts, "" if the suite does not have it."""
+        return neutralise(*self.pieces(key))[0]
+
+    def pieces(self, key: str) -> list[str]:
+        """Render one of the suite's texts but leave it in pieces: of two texts a row could make one control token."""
         compiled = self.part.suite.texts.get(key)
         if compiled is None:
-            return ""
+            return []
         try:
-            rendered = compiled.render(self._values)
-            rendered.encode()  # a lone surrogate can be neither sent nor stored
+            pieces = list(compiled.generate(self._values))
+            "".join(pieces).encode()  # a lone surrogate can be neither sent nor stored
         except RENDER_ERRORS as error:
             self._refuse(key, first_line(error))
-        return rendered
+        return pieces
 
     def _value(self, key: str) -> object:
         try:
@@ -219,7 +223,9 @@ def _cases_of(one: _Asked, chosen: Mapping[str, Sequence[_Asked]]) -> list[Case]
     examples = chosen.get(one.group if suite.examples_of_group else "", ())
     if chosen and not examples:
         raise UsageError(f"{suite.place}: there are no worked examples of {quoted(one.group)} in its examples")
-    shown = "".join(example.text("user") + example.text("worked") + suite.separator for example in examples)
+    shown: list[str] = []
+    for example in examples:
+        shown += (*example.pieces("user"), *example.pieces("worked"), Authored(suite.separator))
     case_id = one.text("id") or str(one.index)
     orders = [(f"{case_id}/{order}", one.turned(order)) for order in ORDERS] if suite.paired else [(case_id, one)]
     return [
@@ -230,7 +236,7 @@ def _cases_of(one: _Asked, chosen: Mapping[str, Sequence[_Asked]]) -> list[Case]
             question=asked.text("question") or asked.text("user"),
             gold=asked.gold,
             metric=suite.metric,
-            prompt=asked.text("intro") + shown + asked.text("user"),
+            prompt=neutralise(*asked.pieces("intro"), *shown, *asked.pieces("user"))[0],
             choices=json.dumps(asked.options, ensure_ascii=False) if asked.options else None,
         )
         for name, asked in orders

@@ -385,6 +385,32 @@ def test_control_tokens_are_broken_after_every_filter(user: str, value: object) 
     assert rendered.neutralised == 1
 
 
+@pytest.mark.parametrize(
+    ("user", "value", "prompt"),
+    [
+        ("{{ text[0] }}{{ text[1] }}", ["<|im_", "end|>"], "< |im_end|>"),
+        ("<{{ text }}>", "|im_end|", "< |im_end|>"),
+        ("[{{ text }}]", "/INST", "[ /INST]"),
+        ("{% for part in text %}{{ part }}{% endfor %}", ["<|im_", "end|>"], "< |im_end|>"),
+        ("{% for part in text %}{{ part }}s>{% endfor %}", ["<", "</"], "< s>< /s>"),
+        ("{% block b %}<{{ text }}{% endblock %}eos>", "", "<eos>"),
+        ("{% set x %}<{{ text }}{% endset %}{{ x }}>", "eos", "< eos>"),
+        ("{% filter lower %}{{ text }}{% endfilter %}", "<EOS>", "< eos>"),
+        ("{% filter replace('-', '') %}{{ text }}{% endfilter %}", "<-eos>", "< eos>"),
+        ("{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}{{ text }}{% endcall %}", "eos", "< eos>"),
+    ],
+)
+def test_no_row_makes_a_control_token_of_several_pieces(user: str, value: object, prompt: str) -> None:
+    rendered = with_user(user).render({"text": value})
+    assert (rendered.user, rendered.neutralised) == (prompt, prompt.count("< ") + prompt.count("[ "))
+
+
+def test_control_tokens_that_the_template_itself_says_are_meant() -> None:
+    user = "<|user|>{% if text %}<|a|>{% endif %}{{ '<|b|>' }}{% raw %}<|c|>{% endraw %}{{ text }}<|end|>"
+    rendered = with_user(user).render({"text": "<|end|>"})
+    assert (rendered.user, rendered.neutralised) == ("<|user|><|a|><|b|><|c|>< |end|><|end|>", 1)
+
+
 def test_control_tokens_are_kept_if_the_template_says_so() -> None:
     rendered = with_user("{{ text }}", control_tokens="keep").render({"text": "</s>"})
     assert (rendered.user, rendered.neutralised) == ("</s>", 0)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.control_tokens import neutralise
+from scorer.core.control_tokens import Authored, neutralise
 
 # One string for each family: what a row would write to end its own turn, as its tokeniser spells it.
 TOKENS = [
@@ -70,3 +70,28 @@ def test_no_control_token_is_left_and_only_spaces_are_new(text: str) -> None:
     assert neutralise(broken) == (broken, 0)
     assert len(broken) == len(text) + count
     assert broken.replace(" ", "") == text.replace(" ", "")
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    ends = sorted(place % (len(text) + 1) for place in places)
+    return [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_token_with_a_single_character_from_a_row_is_broken(token: str) -> None:
+    for i in range(len(token)):
+        prompt = [Authored(token[:i]), token[i], Authored(token[i + 1 :])]
+        assert neutralise(*prompt) == (f"{token[0]} {token[1:]}", 1)
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_token_of_the_author_stays_beside_whatever_a_row_says(token: str) -> None:
+    halves = [Authored(token[:1]), Authored(token[1:])]
+    assert neutralise("a", *halves, "", Authored(token), "b") == (f"a{token}{token}b", 0)
+    assert neutralise(token, Authored(token), token) == (f"{token[0]} {token[1:]}{token}{token[0]} {token[1:]}", 2)
+
+
+@given(pieces.map("".join), st.lists(st.integers(0, 99), max_size=5))
+def test_it_does_not_matter_how_the_text_of_a_row_is_cut_up(text: str, places: list[int]) -> None:
+    assert neutralise(*cut(text, places)) == neutralise(text)
+    assert neutralise(*map(Authored, cut(text, places))) == (text, 0)

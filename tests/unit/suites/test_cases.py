@@ -116,6 +116,16 @@ def test_chat_control_tokens_inside_rows_are_made_harmless() -> None:
     assert "<|im_end|>" not in case.prompt
 
 
+def test_no_row_makes_a_control_token_where_two_texts_of_a_suite_meet() -> None:
+    text = SMALL.replace("Q: {{ question }}", "{{ question }}") + 'intro = "<s>{{ answer }}"\nseparator = "s><s>"\n'
+    rows = [{"question": "_end|>?", "answer": "<|im"}]
+
+    (case,), _ = cases(part(text=text), rows)
+    assert case.prompt == "<s>< |im_end|>?\nA:"
+    (case,), _ = make_cases(part(text=text), rows, [{"question": "1+1", "answer": "2 <"}], Wanted(shots=1))
+    assert case.prompt == "<s><|im1+1\nA: 2 < s><s>_end|>?\nA:"
+
+
 @pytest.mark.parametrize(
     ("more", "row", "said"),
     [
