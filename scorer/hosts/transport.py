@@ -11,16 +11,21 @@ and a second sending could run a row twice or feed a poisonous row to a host tha
 """
 
 import asyncio
+import errno
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
@@ -28,8 +33,11 @@ from scorer.config import HostConfig
 from scorer.errors import UsageError
 
 Connect = Callable[[HostConfig], httpx.AsyncBaseTransport]
+T = TypeVar("T")
 
 STALE_WITHIN_S = 1.0
+NUMERIC_NAMES = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+NUMERIC_ADDRESS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 # the headers of a reply that anybody looks at; httpx takes each of them apart
 READ = frozenset({b"content-type", b"content-encoding", b"location", b"retry-after", b"date", b"server"})
 
@@ -48,8 +56,7 @@ def _session(context: ssl.SSLContext, *, keep_alive: bool) -> aiohttp.ClientSess
         connector=_Connector(
             limit=0,
             ssl=context,
-            # asks the system, which knows the .local names of a home network; c-ares does not
-            resolver=aiohttp.ThreadedResolver(),
+            resolver=_Resolver(),
             force_close=not keep_alive,
         ),
         trust_env=False,
@@ -129,6 +136,59 @@ class Body(httpx.AsyncByteStream):
         """Give the connection back, or close it if there is more to come."""
         if not self._response.closed:
             self._response.close()
+
+
+class _Resolver(AbstractResolver):
+    """Asks the system, which knows the .local names of a home network; c-ares does not.
+
+    The system may take half a minute over the name of a machine that is switched off, and cannot be told to stop. So
+    each lookup has a thread of its own: in a pool's, many such names would keep the others waiting until these seem
+    unreachable. The connectors look up one name once at a time, so that there are never many more threads than hosts.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return await _in_own_thread(partial(_look_up, host, port, family))
+
+    async def close(self) -> None:
+        """Nothing is held: a lookup that nobody waits for any more ends by itself, or with the program."""
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        # spelt out in numbers, with the interface that a link-local address needs
+        ResolveResult(
+            hostname=host,
+            host=socket.getnameinfo(address, NUMERIC_NAMES)[0],
+            port=port,
+            family=kind,
+            proto=proto,
+            flags=NUMERIC_ADDRESS,
+        )
+        for kind, _, proto, _, address in found
+    ]
+
+
+async def _in_own_thread(call: Callable[[], T]) -> T:
+    """Return what a call returns that may block for long; neither other calls nor the program's end wait for it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            tell = partial(ended.set_result, call())
+        except Exception as error:  # noqa: BLE001  (raised where the call is awaited)
+            tell = partial(ended.set_exception, error)
+        with suppress(RuntimeError):  # the loop is closed: the program has gone on without an answer
+            loop.call_soon_threadsafe(lambda: ended.done() or tell())
+
+    try:
+        threading.Thread(target=run, name="scorer-lookup", daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "no thread for a lookup can be started") from error
+    return await ended
 
 
 class _Pool(httpx.AsyncBaseTransport):

@@ -5,6 +5,8 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import anyio
@@ -37,6 +39,11 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+async def answering(peer: Peer) -> None:
+    await peer.request()
+    await peer.answer(b'{"ok": true}')
+
+
 async def test_a_refused_connection_is_unreachable_and_nothing_was_sent(client: MakeClient) -> None:
     fault = await fault_of(client(f"http://127.0.0.1:{free_port()}"))
     assert isinstance(fault, HostFault)
@@ -53,6 +60,75 @@ async def test_an_unknown_host_name_is_unreachable(client: MakeClient) -> None:
 
 async def test_a_host_name_that_cannot_be_spelt_is_unreachable(client: MakeClient) -> None:
     fault = await fault_of(client(f"http://{'a' * 70}.invalid:1"))
+    assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
+
+
+async def test_names_that_the_system_takes_long_over_keep_no_other_host_waiting(
+    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, over = socket.getaddrinfo, threading.Event()
+    asked: list[str] = []
+
+    def slow(host: str, *rest: int, **more: int) -> object:
+        if host != "localhost":
+            asked.append(host)
+            over.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    served = await serve(answering)
+    here = client(served.url.replace("127.0.0.1", "localhost"))
+    absent = [client(f"http://laptop{i}.local:11434") for i in range(40)]
+    async with anyio.create_task_group() as tasks:
+        for http in absent:
+            tasks.start_soon(fault_of, http)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            assert (await here.json("POST", "/", BODY)).document == {"ok": True}
+        finally:
+            over.set()
+    assert len(asked) == len(set(asked)) == 40
+
+
+ENDS_WHILE_LOOKING_UP = """
+import asyncio, socket, threading
+from scorer.config import HostConfig
+from scorer.hosts.http import Http, aiohttp_transport
+
+asked = threading.Event()
+
+def never(*_, **__):
+    asked.set()
+    threading.Event().wait()
+
+async def main():
+    config = HostConfig(name="h", url="http://laptop.local:11434")
+    http = Http(config, aiohttp_transport(config))
+    asking = asyncio.create_task(http.ask("/"))
+    while not asked.is_set():
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await http.close()
+
+socket.getaddrinfo = never
+asyncio.run(main())
+"""
+
+
+def test_a_lookup_that_never_ends_does_not_keep_the_program_from_ending() -> None:
+    subprocess.run([sys.executable, "-c", ENDS_WHILE_LOOKING_UP], check=True, timeout=30)
+
+
+async def test_without_a_thread_to_look_a_name_up_the_host_is_unreachable(
+    client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    fault = await fault_of(client("http://localhost:11434"))
     assert (fault.kind, fault.sent) == (FaultKind.UNREACHABLE, False)
 
 
@@ -346,11 +422,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
     )
     return folder
-
-
-async def answering(peer: Peer) -> None:
-    await peer.request()
-    await peer.answer(b'{"ok": true}')
 
 
 def server_tls(authority: Path) -> ssl.SSLContext:
