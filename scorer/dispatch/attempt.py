@@ -2,6 +2,10 @@
 
 Here, and nowhere else, exceptions of an attempt become outcomes. A try that ended unclearly is cleared up at once: if
 the host does not even answer the cheapest question, it was the host.
+
+A row whose answer was cut gets more room for the next. Some servers, vLLM among them, refuse a request whose prompt and
+cap on the answer exceed their context together, where others let the answer run until the context ends. Such a refusal
+says nothing against a prompt that fits with the room of a first try, so the row is asked with less room then.
 """
 
 from collections.abc import Callable
@@ -12,11 +16,14 @@ import anyio
 
 from scorer.core.estimate import TokenRatio
 from scorer.core.fleet import Slot
-from scorer.core.judge import Asked, judge
+from scorer.core.judge import CONTEXT_SLACK, Asked, judge
 from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, variation
 from scorer.dispatch.lives import Life
 from scorer.errors import FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.base import CONNECT_TIMEOUT_S, Frame, Request
+
+# our estimates of a prompt's tokens are within 15 % or so
+ESTIMATE_MARGIN = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +84,34 @@ async def _ask(
         stop=sampling.stop,
         top_logprobs=sampling.top_logprobs,
     )
+    context = min(frame.num_ctx, life.context or frame.num_ctx)
+    room = int(context - ratio.tokens(task.chars) * ESTIMATE_MARGIN - CONTEXT_SLACK)
     deadline_s = slot.deadline_s * changed.num_predict_factor
     try:
         with anyio.fail_after(deadline_s):
-            reply = await life.host.generate(request)
+            reply, num_predict = await _generate(life, request, least=sampling.num_predict, room=room)
     except TimeoutError:
         # before its first reply nobody knows how slow a host is
         hint = "" if slot.expected_s else "; if it needs longer, raise its min_deadline_s"
         raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s{hint}") from None
-    context = min(frame.num_ctx, life.context or frame.num_ctx)
-    asked = Asked(context, request.num_predict, task.chars, sampling.accept_cut)
+    asked = Asked(context, num_predict, task.chars, sampling.accept_cut)
     return judge(reply, asked, ratio, partial(sampling.parse, task)), reply
+
+
+async def _generate(life: Life, request: Request, *, least: int, room: int) -> tuple[Reply, int]:
+    """Ask, with less room for the answer where that much is refused; return the reply and the room it had.
+
+    Tokens all of them: `least` is the room of a first try, `room` what the context is expected to have left.
+    """
+    tried = {request.num_predict, max(least, min(room, request.num_predict)), least}
+    *larger, least = sorted(tried, reverse=True)
+    for num_predict in larger:
+        try:
+            return await life.host.generate(request._replace(num_predict=num_predict)), num_predict
+        except RowFault as fault:
+            if fault.kind is not FaultKind.CONTEXT_OVERFLOW:
+                raise
+    return await life.host.generate(request._replace(num_predict=least)), least
 
 
 async def _clear_up(life: Life, slot: Slot, fault: UnclearFault) -> Attempt:

@@ -142,6 +142,8 @@ def overflow(text: str, details: dict[str, object], num_ctx: int) -> RowFault | 
     limit = count(details.get("n_ctx")) or _number(CONTEXT_TOKENS, text)
     if prompt is not None and limit is not None:
         message = f"prompt of {prompt} tokens, context {limit}"
+        if prompt < limit:
+            message += ": too little room for the answer"
     else:
         message = f"prompt longer than the context of {limit or num_ctx} tokens: {excerpt(text)}"
     return RowFault(FaultKind.CONTEXT_OVERFLOW, message, permanent=True)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import anyio
+import httpx
 import pytest
 from virtual import virtually
 
@@ -15,6 +16,8 @@ from scorer.dispatch.attempt import Sampling, attempt
 from scorer.dispatch.lives import Life
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, Request
+from scorer.hosts.http import Answer
+from scorer.hosts.openai_errors import fault_of_answer
 
 FRAME = Frame("judge:7b", "system", {}, 2048)
 
@@ -185,6 +188,69 @@ def test_a_row_that_failed_is_asked_differently_and_one_that_was_cut_gets_more_r
         return Reply("good", "stop")
 
     assert isinstance(outcome_of(OneAnswer(slow), history=(cut,))[0], Scored)
+
+
+class Strict(OneAnswer):
+    """A server that refuses what prompt and cap do not leave room for, in vLLM's words. Contexts in tokens."""
+
+    def __init__(self, context: int, prompt: int, finish: str = "stop") -> None:
+        super().__init__(saying("good"))
+        self._context, self._prompt, self._finish = context, prompt, finish
+
+    async def generate(self, request: Request) -> Reply:
+        self.requests.append(request)
+        cap, context, prompt = request.num_predict, self._context, self._prompt
+        if prompt + cap > context:
+            said = (
+                f"'max_tokens' or 'max_completion_tokens' is too large: {cap}. This model's maximum context length is "
+                f"{context} tokens and your request has {prompt} input tokens ({cap} > {context} - {prompt})."
+            )
+            document: dict[str, object] = {"error": {"message": said, "type": "BadRequestError", "code": 400}}
+            raise fault_of_answer(Answer(400, httpx.Headers(), b"", document), request.frame.num_ctx)
+        return Reply("good", self._finish, prompt_tokens=prompt, output_tokens=cap)
+
+
+CUT = Attempt("a", Blame.ROW, FaultKind.CUT_OUTPUT, "cut")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "history", "asked"),
+    [
+        (100, (CUT,), [2000]),
+        (110, (CUT,), [2000, 1925]),  # twice the room does not fit: what the context is expected to have left
+        (140, (CUT,), [2000, 1925, 1000]),  # neither does that: the prompt is longer than it seems
+        (100, (CUT, CUT), [4000, 1925]),
+        (100, (), [1000]),
+    ],
+)
+def test_more_room_than_the_context_has_is_not_insisted_on(
+    prompt: int, history: tuple[Attempt, ...], asked: list[int]
+) -> None:
+    host = Strict(2100 if prompt < 140 else 2060, prompt)
+    outcome, _ = outcome_of(host, history, asking=replace(ASKING, num_predict=1000))
+    assert isinstance(outcome, Scored)
+    assert [request.num_predict for request in host.requests] == asked
+
+
+def test_an_answer_cut_in_the_room_that_was_left_is_told_with_that_room() -> None:
+    cut = failed(outcome_of(Strict(2100, 110, "length"), (CUT,), asking=replace(ASKING, num_predict=1000))[0])
+    assert (cut.kind, cut.permanent) == (FaultKind.CUT_OUTPUT, False)
+    assert cut.message == "the answer was cut at num_predict = 1925"
+
+
+def test_a_prompt_that_leaves_no_room_for_a_first_try_is_an_overflow_however_it_is_asked() -> None:
+    for history in ((), (CUT,)):
+        host = Strict(1050, 100)
+        over = failed(outcome_of(host, history, asking=replace(ASKING, num_predict=1000))[0])
+        assert (over.kind, over.permanent) == (FaultKind.CONTEXT_OVERFLOW, True)
+        assert over.message == "prompt of 100 tokens, context 1050: too little room for the answer"
+        assert host.requests[-1].num_predict == 1000
+
+
+def test_what_is_wrong_beside_the_room_is_not_asked_again() -> None:
+    host = OneAnswer(raising(RowFault(FaultKind.BAD_REQUEST, "odd")))
+    assert failed(outcome_of(host, (CUT,))[0]).kind is FaultKind.BAD_REQUEST
+    assert len(host.requests) == 1
 
 
 def test_the_context_that_the_server_really_has_is_what_a_cut_is_judged_by() -> None:

@@ -452,7 +452,8 @@ async def test_every_servers_refusal_of_a_long_prompt_is_understood_with_its_num
     fault = await fault_of(answer)
     assert isinstance(fault, RowFault)
     assert (fault.kind, fault.permanent) == (FaultKind.CONTEXT_OVERFLOW, True)
-    assert fault.message == f"prompt of {prompt} tokens, context {limit}"
+    room = "" if prompt >= limit else ": too little room for the answer"
+    assert fault.message == f"prompt of {prompt} tokens, context {limit}{room}"
 
 
 @pytest.mark.parametrize(
