@@ -18,6 +18,8 @@ from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault, U
 from scorer.hosts.http import Answer, excerpt
 
 MAX_RETRY_AFTER_S = 3600.0
+# what a server complains of, it says at once; the rest may be anything, a megabyte of it
+READ_CHARS = 4096
 
 Make = Callable[[str], Fault]
 
@@ -103,8 +105,9 @@ def _unpacked(text: str) -> object:
 
 def by_text(rules: Sequence[Rule], text: str) -> Fault | None:
     """Return the fault of the first rule that the text matches."""
+    said = text[:READ_CHARS]
     for rule in rules:
-        if re.search(rule.pattern, text, re.IGNORECASE | re.DOTALL):
+        if re.search(rule.pattern, said, re.IGNORECASE | re.DOTALL):
             return rule.fault(excerpt(text))
     return None
 
@@ -136,10 +139,11 @@ def _forbidden(answer: Answer) -> str:
 
 def overflow(text: str, details: dict[str, object], num_ctx: int) -> RowFault | None:
     """Return the fault of a prompt that was refused for its length, with both numbers where the server gives them."""
-    if not re.search(OVERFLOW, text, re.IGNORECASE):
+    said = text[:READ_CHARS]
+    if not re.search(OVERFLOW, said, re.IGNORECASE):
         return None
-    prompt = count(details.get("n_prompt_tokens")) or _number(PROMPT_TOKENS, text)
-    limit = count(details.get("n_ctx")) or _number(CONTEXT_TOKENS, text)
+    prompt = count(details.get("n_prompt_tokens")) or _number(PROMPT_TOKENS, said)
+    limit = count(details.get("n_ctx")) or _number(CONTEXT_TOKENS, said)
     if prompt is not None and limit is not None:
         message = f"prompt of {prompt} tokens, context {limit}"
         if prompt < limit:
@@ -156,7 +160,7 @@ def _number(pattern: str, text: str) -> int | None:
 
 OVERFLOW = (
     r"exceed_context_size|context_length_exceeded"
-    r"|input length.*exceeds"
+    r"|input length.{0,80}exceeds"
     r"|exceeds (the )?(available )?context"
     r"|longer than the (context|maximum model) length"
     r"|maximum context length"

@@ -8,7 +8,8 @@ The markers come from the suites as they were published: `#### 18` ends a worked
 arXiv:2110.14168), `\\boxed{18}` one of MATH (Hendrycks et al. 2021, arXiv:2103.03874), "the answer is 18" a chain of
 thought (Wei et al. 2022, arXiv:2201.11903). docs/bench.md compares the numbers with those of lm-evaluation-harness.
 
-Invariant: every function is total and depends on its arguments alone; `None` means that nothing could be extracted.
+Invariants: every function is total and depends on its arguments alone; `None` means that nothing could be extracted.
+What is written here takes time in proportion to the completion, whatever is in it: it runs between a host's replies.
 """
 
 import re
@@ -16,22 +17,30 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 MAX_ANSWER_CHARS = 500
+# no answer has more digits, and what has is never read in parts
+MAX_DIGITS_CHARS = 200
+# of a line, beyond twice the longest option: a label with all that may stand around it
+LABEL_CHARS = 1000
 
 _THOUGHT = "</think>"
-# digits in groups, the last of three; LaTeX writes 1,234 as 1{,}234
-_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+# an endless run first, as a whole; else digits in groups, the last of three; LaTeX writes 1,234 as 1{,}234
+_DIGITS = (
+    rf"\d[\d,{{}}]{{{MAX_DIGITS_CHARS},}}+|"
+    r"(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+)
 _SIGN = r"[-\u2212\u2013]"  # hyphen, minus, en dash
 _CURRENCY = r"(?:\\?\$|£|€|¥|₹)"
+_CURRENCIES = r"[\\$£€¥₹]{0,8}+"
 # a hyphen behind a letter, a digit or a bracket is a dash or a subtraction and no sign
 _NUMBER = re.compile(
     rf"(?:(?<![\w)\]}}])(?P<sign>{_SIGN}))?(?:{_CURRENCY}\s?(?P<minus>{_SIGN})?)?(?P<digits>{_DIGITS})"
 )
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]++|\{[^{}]*+\})*+)\}")
 _ANSWER_IS = re.compile(r"\b(?:answer|option|choice)\b[\s*_]*(?:is|are|:|=)(?:\s*(?:is|:|=))*", re.IGNORECASE)
 # "the answer is" may have a few words before its number; "Answer:" may also begin a whole worked solution
 _STATED = re.compile(
     r"\banswer\b[\s*_]*(?:(?:is|are|=)[^\d\n]{0,40}?|:[\s*_$\\({\[]*?)"
-    rf"(?={_SIGN}?(?:{_CURRENCY}|\\)*{_SIGN}?\.?\d)",
+    rf"(?={_SIGN}?{_CURRENCIES}{_SIGN}?\.?\d)",
     re.IGNORECASE,
 )
 _WRAPPING = " \t\r\n*_`\"'\u201c\u201d\u2018\u2019()[]{}<>.,:;!?\\$"
@@ -56,7 +65,8 @@ def number(text: str) -> str | None:
     """Return the number that a text ends on, in shortest decimal form: "-1234.5" for "-$1,234.50".
 
     The first of these that is there: behind the first `####`, in the last `\\boxed{}`, first behind the last "answer
-    is", else the last number of all. Thousands' commas, currency, units and a full stop are no part of it.
+    is", else the last number of all. Thousands' commas, currency, units and a full stop are no part of it. It is exact;
+    more than MAX_DIGITS_CHARS of digits are no number.
     """
     _, marked, behind = text.partition("####")
     if marked and (found := _result(behind)):
@@ -76,7 +86,7 @@ def choice(text: str, options: Mapping[str, str]) -> str | None:
     Of labels that are words, such as yes and no, the one that the last line with any of them names.
     """
     for found in reversed(list(_ANSWER_IS.finditer(text))):
-        if (label := _named(text[found.end() :], options)) is not None:
+        if (label := _named(text, options, found.end())) is not None:
             return label
     if (boxes := _BOXED.findall(text)) and (label := _named(boxes[-1], options)) is not None:
         return label
@@ -110,9 +120,13 @@ def same_text(one: str, other: str) -> bool:
     return _folded(one) == _folded(other)
 
 
-def _plain(found: re.Match[str]) -> str:
+def _plain(found: re.Match[str]) -> str | None:
+    if len(found["digits"]) > MAX_DIGITS_CHARS:
+        return None
     digits = Decimal(found["digits"].replace("{,}", "").replace(",", ""))
-    text = format(digits.normalize(), "f")
+    # Decimal.normalize() would round to 28 digits
+    text = format(digits, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
     negative = bool(found["sign"] or found["minus"]) and digits != 0
     return f"-{text}" if negative else text
 
@@ -127,14 +141,17 @@ def _result(text: str) -> re.Match[str] | None:
     return _NUMBER.search(line.rpartition("=")[2]) or _NUMBER.search(line)
 
 
-def _named(text: str, options: Mapping[str, str]) -> str | None:
-    """Return the option that a text begins with: its label, alone or with punctuation, or its own words."""
-    line = text.lstrip().partition("\n")[0]
+def _named(text: str, options: Mapping[str, str], start: int = 0) -> str | None:
+    """Return the option that a text names right at `start`: its label, alone or with punctuation, or its own words."""
+    end = start + LABEL_CHARS + 2 * max(map(len, options.values()), default=0)
+    line, newline, _ = text[start:end].lstrip().partition("\n")
+    # a longer line cannot be an option alone, and where it is cut off here nothing ends
+    whole = bool(newline) or end >= len(text)
     labels = {label.casefold(): label for label in options}
     letter = _LETTER.match(line)
-    if letter and letter[1].casefold() in labels:
+    if letter and (whole or letter.end() < len(line)) and letter[1].casefold() in labels:
         return labels[letter[1].casefold()]
-    folded = _folded(line)
+    folded = _folded(line) if whole else ""
     for label, words in options.items():
         if folded and folded in (_folded(label), _folded(words)):
             return label

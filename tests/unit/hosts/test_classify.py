@@ -1,4 +1,5 @@
 import math
+import time
 
 import httpx
 import pytest
@@ -6,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.errors import FaultKind
-from scorer.hosts.classify import complaint, count, overflow, plain_text, proper_name, retry_after_s, seconds
+from scorer.hosts.classify import (
+    Rule,
+    by_text,
+    complaint,
+    count,
+    overflow,
+    plain_text,
+    proper_name,
+    retry_after_s,
+    seconds,
+    unusable,
+)
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 
@@ -93,6 +105,15 @@ def test_an_overflow_without_numbers_names_the_context_that_was_asked_for() -> N
 
 def test_other_texts_are_no_overflow() -> None:
     assert overflow("model not found", {}, 4096) is None
+
+
+@pytest.mark.parametrize("words", ["input length ", "input length (", "model ", "context length "])
+def test_only_the_beginning_of_what_a_server_says_is_looked_at(words: str) -> None:
+    said = words * (400_000 // len(words)) + "not found exceeds the context"
+    began = time.process_time()
+    assert overflow(said, {}, 4096) is None
+    assert by_text([Rule("model.{0,200}not found", unusable(FaultKind.MODEL_MISSING))], said) is None
+    assert time.process_time() - began < 5  # by the square of its length it would be a minute
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,42 @@ def test_a_number_is_found_again_in_every_form(value: int, form: str) -> None:
 @given(st.integers(1, 10**9))
 def test_currency_and_sign_come_in_either_order(value: int) -> None:
     assert number(f"-${value:,}") == number(f"$-{value}") == f"-{value}"
+
+
+@given(st.integers(), st.integers(0, 40))
+def test_a_number_is_exact_however_many_digits_it_has(value: int, zeros: int) -> None:
+    assert number(str(value)) == str(value)
+    assert number(f"{value}.{zeros * '0'}1") == f"{value}.{zeros * '0'}1"
+    assert number(f"{value:,}.{'0' * (zeros + 1)}") == str(value)
+
+
+@pytest.mark.parametrize("text", ["9" * 1_000_001, "-$" + "1,234" * 200, "0." + "1" * 500, "1{,}000" * 100])
+def test_endless_digits_are_no_number_and_no_part_of_them_is_one(text: str) -> None:
+    assert number(text) is None
+    assert number(f"#### {text}") is None
+    assert number(f"{text} = 18") == "18"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["11,", "11{,}", "1,", "the answer is maybe ", "answer: \\$", "answer: $", "\\$", "\\boxed{", "\\boxed{{a}", "(a"],
+)
+def test_what_a_model_repeats_without_end_is_read_in_no_time(piece: str) -> None:
+    endless = piece * (150_000 // len(piece))
+    began = time.process_time()
+    for text in (endless, f"The answer: {endless}"):
+        number(text), phrase(text), choice(text, COLOURS), choice(text, TRUTH)
+    # a twentieth of it, unless something is looked at again from each place: minutes then
+    assert time.process_time() - began < 5
+
+
+def test_a_label_is_read_from_a_line_of_any_length_but_only_what_ends_is_an_option_s_text() -> None:
+    rambling = "it is so " * 1000
+    assert choice(f"B. {rambling}", COLOURS) == "B"
+    assert choice(f"The answer is C) {rambling}", COLOURS) == "C"
+    assert choice(f"Yes, {rambling}", {"yes": "yes", "no": "no"}) == "yes"
+    assert choice(f"blue{' ' * 5000}whale", COLOURS) == "C"
+    assert choice(f"B{' ' * 5000}or C", COLOURS) is None
 
 
 @given(st.text(max_size=200))
