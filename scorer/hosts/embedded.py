@@ -125,10 +125,14 @@ class EmbeddedHost:
         settings = Settings(
             gguf=str(file), context=context, slots=self._config.slots or 1, threads=self._threads(), key=key
         )
-        self._child = child = await self._run_blocking(Child, settings)
         try:
+            self._child = child = await self._run_blocking(Child, settings)
             while (report := await self._run_blocking(child.wait_report, REPORT_POLL_S)) is None:
                 pass
+        except OSError as error:
+            # no memory or no file descriptors for another process, which may be otherwise later
+            await self._stop()
+            raise HostFault(FaultKind.LOAD_FAILED, f"the engine's process cannot be started: {error}") from error
         except BaseException:
             # a cancelled warm-up above all: nobody would end this process
             await self._stop()

@@ -215,6 +215,23 @@ async def test_an_engine_that_cannot_load_is_a_failed_load(
     assert adapter._child is None
 
 
+async def test_an_engine_whose_process_cannot_be_started_is_a_failed_load(
+    gguf: Path, tmp_path: Path, engine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine()
+    adapter = host(gguf)
+    works = sys.executable
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    with pytest.raises(HostFault, match=r"cannot be started: .*No such file") as caught:
+        await adapter.warm(FRAME)
+    assert caught.value.kind is FaultKind.LOAD_FAILED
+    monkeypatch.setattr(sys, "executable", works)
+    try:
+        assert await adapter.warm(FRAME) == Loaded(context=512, slots=1)
+    finally:
+        await adapter.close()
+
+
 async def test_giving_up_on_a_load_ends_the_process(gguf: Path, engine: Callable[..., None]) -> None:
     engine(before="sys.stdin.read(); sys.exit(0)")
     adapter = host(gguf)
