@@ -3,7 +3,9 @@
 It starts when `warm` says what context it needs. If the process dies, what was in flight fails as dropped and `alive`
 says unreachable; the next `probe` or `warm` starts another. It dies with us, however we die (see `engine`).
 
-The digest is the SHA-256 of the model's file. The demo model comes from a package that is looked into and never
+The digest is the SHA-256 of the model's file, and that of the file which the engine has loaded: when the file is
+replaced, the next probe hashes the new one and ends the engine that has the old, and an engine that is started before
+that probe is not used. The demo model comes from a package that is looked into and never
 imported: importing it would want another engine.
 """
 
@@ -15,7 +17,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -73,6 +75,7 @@ class EmbeddedHost:
         self._api: OpenAIHost | None = None
         self._context: int | None = None
         self._digest: str | None = None
+        self._identity: Identity | None = None
 
     async def alive(self) -> None:
         """Check the installation, and the process if there ought to be one."""
@@ -83,10 +86,13 @@ class EmbeddedHost:
             await self._api.alive()
 
     async def probe(self) -> HostInfo:
-        """Return the engine's version and its one model; start the engine again if it has died."""
+        """Return the engine's version and its one model; start the engine again if it has died or has another file."""
         file = self._model_file()
-        if self._digest is None:
-            self._digest = await self._sha256(file)
+        known = self._digest
+        await self._learn_digest(file)
+        if self._digest != known:
+            async with self._starting:
+                await self._stop()
         if self._context is not None:
             await self._ensure(self._context)
         version = importlib.metadata.version(ENGINE_PACKAGE)
@@ -129,6 +135,7 @@ class EmbeddedHost:
             self._child = child = await self._run_blocking(Child, settings)
             while (report := await self._run_blocking(child.wait_report, REPORT_POLL_S)) is None:
                 pass
+            replaced = self._identity not in (None, await self._run_blocking(_identity_of, file))
         except OSError as error:
             # no memory or no file descriptors for another process, which may be otherwise later
             await self._stop()
@@ -137,6 +144,9 @@ class EmbeddedHost:
             # a cancelled warm-up above all: nobody would end this process
             await self._stop()
             raise
+        if replaced:
+            await self._stop()
+            raise HostFault(FaultKind.LOAD_FAILED, f"{file.name} has been replaced, and its digest is not known yet")
         port = report.get("port")
         if not isinstance(port, int):
             await self._stop()
@@ -178,16 +188,38 @@ class EmbeddedHost:
             raise HostUnusable(FaultKind.MODEL_MISSING, f"there is no file {file} (gguf)")
         return file
 
+    async def _learn_digest(self, file: Path) -> None:
+        """Hash the file, unless it is the one that was hashed last."""
+        try:
+            identity = await self._run_blocking(_identity_of, file)
+            if identity == self._identity:
+                return
+            self._digest = await self._sha256(file)
+        except OSError as error:
+            raise HostUnusable(FaultKind.MODEL_MISSING, f"{file} cannot be read: {error.strerror}") from error
+        # looked at before the first byte was hashed: what came while it was hashed is found out next time
+        self._identity = identity
+
     async def _sha256(self, file: Path) -> str:
         """Hash in steps, so that it can be cancelled: a large model takes minutes."""
         digest = hashlib.sha256()
-        try:
-            with await self._run_blocking(_open, file) as content:
-                while piece := await self._run_blocking(content.read, HASH_STEP_BYTES):
-                    await self._run_blocking(digest.update, piece)
-        except OSError as error:
-            raise HostUnusable(FaultKind.MODEL_MISSING, f"{file} cannot be read: {error.strerror}") from error
+        with await self._run_blocking(_open, file) as content:
+            while piece := await self._run_blocking(content.read, HASH_STEP_BYTES):
+                await self._run_blocking(digest.update, piece)
         return digest.hexdigest()
+
+
+class Identity(NamedTuple):
+    """What tells a file from the one that had its name before."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def _identity_of(file: Path) -> Identity:
+    found = file.stat()
+    return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def _open(file: Path) -> BinaryIO:

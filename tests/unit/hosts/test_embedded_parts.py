@@ -132,6 +132,49 @@ async def test_a_probe_reports_the_files_hash_and_starts_nothing(gguf: Path, eng
     assert starts(gguf) == []
 
 
+def replace(gguf: Path, content: bytes) -> None:
+    fresh = gguf.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(gguf)
+
+
+async def test_a_file_that_was_replaced_is_hashed_anew_and_loaded_anew(gguf: Path, engine: Callable[..., None]) -> None:
+    engine()
+    adapter = host(gguf)
+    other = MODEL[::-1]
+    try:
+        await adapter.probe()
+        await adapter.warm(FRAME)
+        os.utime(gguf, (1, 1))
+        await adapter.probe()
+        assert len(starts(gguf)) == 1, "it says the same"
+        replace(gguf, other)
+        assert (await adapter.probe()).models[0].digest == hashlib.sha256(other).hexdigest()
+        assert len(starts(gguf)) == 2
+        await adapter.warm(FRAME)
+        assert len(starts(gguf)) == 2
+    finally:
+        await adapter.close()
+
+
+async def test_a_file_is_never_served_under_the_digest_of_the_one_before(
+    gguf: Path, engine: Callable[..., None]
+) -> None:
+    engine()
+    adapter = host(gguf)
+    try:
+        await adapter.probe()
+        replace(gguf, MODEL[::-1])
+        with pytest.raises(HostFault, match=r"model\.gguf has been replaced") as caught:
+            await adapter.warm(FRAME)
+        assert caught.value.kind is FaultKind.LOAD_FAILED
+        assert adapter._child is None
+        await adapter.probe()
+        assert await adapter.warm(FRAME) == Loaded(context=512, slots=1)
+    finally:
+        await adapter.close()
+
+
 async def test_the_runs_model_is_taken_by_its_name(gguf: Path, engine: Callable[..., None]) -> None:
     assert (await host(gguf, model="qwen2.5:0.5b").probe()).models[0].name == "qwen2.5:0.5b"
 
