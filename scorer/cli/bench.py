@@ -8,12 +8,14 @@ import typer
 from scorer.cli.common import RUNS, HostsOption, Json, RunsDir, app, print_json, print_text
 from scorer.cli.completion import suite_names
 from scorer.cli.run import OnFinish, ShareHosts, follow
+from scorer.cli.signals import unattended
 
 bench = typer.Typer(help="Benchmark evaluation runs of one's own models.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 
 @bench.command("run")
+@unattended()
 def run(
     suites: Annotated[
         list[str],

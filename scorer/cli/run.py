@@ -23,6 +23,7 @@ from scorer.cli.common import (
     pairs,
     say,
 )
+from scorer.cli.signals import unattended
 from scorer.errors import ScorerError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _view(json_wanted: bool) -> "JsonView | PlainView | TerminalView":
 
 
 @app.command()
+@unattended()
 def run(
     dataset: Annotated[str, typer.Argument(help="A Parquet or JSONL file.")],
     hosts: HostsOption = None,
@@ -94,6 +96,7 @@ def run(
 
 
 @app.command()
+@unattended()
 def resume(
     job: JobArgument = None,
     hosts: Annotated[Path | None, typer.Option(help="Where the hosts file is now.")] = None,

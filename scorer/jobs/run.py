@@ -6,8 +6,8 @@ Order matters and is always the same: lock, database, hosts, rows. A job with no
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -76,9 +76,16 @@ Signals = Callable[[], AbstractContextManager[AsyncIterator[int]]]
 """Where orders to end come from: signal numbers, while the context lasts."""
 
 
-def process_signals() -> AbstractContextManager[AsyncIterator[int]]:
-    """Return those signals that the process is sent which concern a run; the main thread alone may ask."""
-    return anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+@contextmanager
+def process_signals() -> Iterator[AsyncIterator[int]]:
+    """Yield those signals that the process is sent which concern a run; the main thread alone may ask."""
+    hangup = signal.getsignal(signal.SIGHUP)
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            yield signals
+    finally:
+        # asyncio leaves the default behind, with which a closed terminal ends what comes after the last row
+        signal.signal(signal.SIGHUP, signal.SIG_DFL if hangup is None else hangup)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """`scorer run` in its own process against doubles of Ollama on real sockets: what is stored, and what never is."""
 
+import os
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from doubles.ollama import Event, OllamaDouble, Spec
@@ -364,6 +367,48 @@ def test_a_closed_terminal_does_not_stop_a_run(desk: Desk) -> None:
             process.send_signal(signal.SIGHUP)
             finished(process, 0)
         desk.check(rows, doubles)
+
+
+@contextmanager
+def beginning(desk: Desk, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", TextIO]]:
+    """A run that waits for the rest of its hosts file, long before its first row."""
+    pipe = desk.folder / "pipe.toml"
+    os.mkfifo(pipe)
+    with desk.started(*JUDGE, "--hosts", pipe.name, *arguments) as process, pipe.open("w") as text:
+        pipe.unlink()
+        # more than a pipe holds: when it is written, some of it has been read
+        text.write("#" * 70_000 + "\n")
+        text.flush()
+        yield process, text
+
+
+def test_a_terminal_closed_before_the_first_row_or_after_the_last_does_not_stop_a_run(desk: Desk) -> None:
+    rows = texts(10)
+    desk.dataset(rows)
+    # the run is told again when all is done; the command itself is told as any other is, and ends
+    told = "kill -HUP $PPID; kill -HUP $$; touch deaf"
+    with serving(a=Spec()) as doubles:
+        hosts = desk.hosts(urls(doubles))
+        with beginning(desk, "--on-finish", told) as (process, text):
+            process.send_signal(signal.SIGHUP)
+            shutil.copy(hosts, desk.folder / "pipe.toml")
+            text.write(hosts.read_text())
+            text.close()
+            said = finished(process, 0)
+        desk.check(rows, doubles)
+    assert "the --on-finish command was ended by signal 1" in said.err
+    assert not (desk.folder / "deaf").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_interrupted_before_its_first_row_says_how_to_go_on(desk: Desk, number: signal.Signals) -> None:
+    desk.dataset(texts(1))
+    with beginning(desk) as (process, text):
+        process.send_signal(number)
+        # between two reads Python does not look for signals
+        text.close()
+        said = finished(process, 130)
+    assert said.messages == ["scorer: interrupted; the same command goes on from here"]
 
 
 def test_two_runs_of_one_job_do_not_go_together(desk: Desk) -> None:

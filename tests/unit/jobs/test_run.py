@@ -1,5 +1,6 @@
 """`run` and `resume` as the command line calls them, in a real event loop, against nothing that needs a host."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,14 @@ def test_an_edit_of_the_hosts_file_since_it_was_read_is_a_change(tmp_path: Path)
     changed = _Watch(read)()
     assert changed is not None
     assert [host.name for host in changed.hosts] == ["bb"]
+
+
+def test_a_run_leaves_what_a_closed_terminal_does_as_it_was(finished: World) -> None:
+    def going_on(_number: int, _frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGHUP, going_on)
+    try:
+        run(finished.options(), Recorder())
+        assert signal.getsignal(signal.SIGHUP) is going_on
+    finally:
+        signal.signal(signal.SIGHUP, before)
