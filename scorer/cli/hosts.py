@@ -25,6 +25,9 @@ File = Annotated[
     Path | None, typer.Option("--hosts", help="hosts.toml; default ./hosts.toml, else what runs here.", metavar="FILE")
 ]
 Names = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
+Mixed = Annotated[
+    bool, typer.Option("--allow-mixed-models", help="For a run that goes on though hosts have different digests.")
+]
 FILE = Path("hosts.toml")
 
 
@@ -33,6 +36,7 @@ def check(
     hosts: File = None,
     host: Names = None,
     model: Annotated[list[str] | None, typer.Option(help="The model a run would use; may be repeated.")] = None,
+    allow_mixed_models: Mixed = False,
     json_: Json = False,
 ) -> None:
     """Ask all hosts how they stand. Exit code 0: all can be used, 3: some cannot."""
@@ -42,7 +46,8 @@ def check(
     from scorer.show.hosts import check_text
 
     file = find_hosts(hosts, Path.cwd())
-    report = _run(lambda: look(file, _unique(model), _unique(host), this_machine()))
+    names = _unique(host)
+    report = _run(lambda: look(file, _unique(model), names, this_machine(), allow_mixed=allow_mixed_models))
     code = EXIT_USAGE if report.question else _code(report.all_usable)
     if json_:
         print_json({"exit_code": code, **report.as_json()})
@@ -94,6 +99,7 @@ def warm(
     prompt: Annotated[str, typer.Option(help="The template of the run: its context is what is loaded.")] = "quality",
     num_ctx: Annotated[int | None, typer.Option(min=256, help="A context of N tokens, not the template's.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one host may take.")] = 1800.0,
+    allow_mixed_models: Mixed = False,
     json_: Json = False,
 ) -> None:
     """Load the model on all hosts exactly as a run would, and say how it sits there. Exit codes as for check."""
@@ -104,7 +110,7 @@ def warm(
     from scorer.jobs.submit import find_hosts
     from scorer.show.hosts import warm_text
 
-    wish = Wish(model, templates.load(prompt), num_ctx, timeout)
+    wish = Wish(model, templates.load(prompt), num_ctx, timeout, allow_mixed_models)
     file = find_hosts(hosts, Path.cwd())
     view, events = _steps(json_)
 

@@ -384,11 +384,22 @@ def test_a_server_that_loads_and_never_answers_is_found_out(desk: Desk) -> None:
         assert "gave no answer within" in found(desk)["stuck"].problem
 
 
-def test_hosts_with_different_digests_are_not_warmed(desk: Desk) -> None:
-    with serving(desk, a=Spec(), b=Spec(models=(model(digest=OTHER_DIGEST),))) as doubles:
-        with pytest.raises(UsageError, match="digests differ"):
-            found(desk)
-        assert not any(chats(double) for double in doubles.values())
+def test_a_host_with_another_digest_is_not_warmed_unless_that_is_allowed(desk: Desk) -> None:
+    odd = Spec(models=(model(digest=OTHER_DIGEST),))
+    with serving(desk, a=Spec(), b=Spec(), odd=odd) as doubles:
+        said = desk.scorer("hosts", "warm", "--prompt", "judge.toml", "--json", code=3)
+        hosts = {host["host"]: host for host in said.events[-1]["hosts"]}
+        assert {name: host["usable"] for name, host in hosts.items()} == {"a": True, "b": True, "odd": False}
+        for words in (OTHER_DIGEST[:12], "2 others", "not be comparable"):
+            assert words in hosts["odd"]["problem"]
+        assert f"scorer hosts pull {MODEL}" in hosts["odd"]["advice"]
+        assert "--allow-mixed-models" in hosts["odd"]["advice"]
+        assert [name for name, double in doubles.items() if chats(double)] == ["a", "b"]
+
+        assert desk.scorer("hosts", "check", code=3).out.count("differs") == 1
+        desk.scorer("hosts", "check", "--allow-mixed-models")
+        desk.scorer("hosts", "warm", "--prompt", "judge.toml", "--allow-mixed-models")
+        assert chats(doubles["odd"])
 
 
 # -- add and list ---------------------------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ The rules are those of a run, and so is the code (`dispatch/rollcall.py`): what 
 asked at once, each within a bounded time; nothing is loaded, and no row or prompt is sent. An unknown is None.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import anyio
@@ -18,6 +17,7 @@ from scorer.errors import Fault, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails
 from scorer.jobs.hosts.advice import advice, pull_command
+from scorer.jobs.hosts.digests import advice_on_digest, odd_ones
 from scorer.jobs.hosts.opened import Opened, Outside, chosen, opened
 from scorer.locks import holder_of
 
@@ -81,8 +81,13 @@ class Report:
         return {"models": list(self.models), "hosts": [asdict(host) for host in self.hosts]}
 
 
-async def check(file: HostsFile, models: Sequence[str], names: Sequence[str], outside: Outside) -> Report:
-    """Ask the named hosts, or all that are enabled, for the models; UsageError if a name is unknown."""
+async def check(
+    file: HostsFile, models: Sequence[str], names: Sequence[str], outside: Outside, *, allow_mixed: bool = False
+) -> Report:
+    """Ask the named hosts, or all that are enabled, for the models; UsageError if a name is unknown.
+
+    `allow_mixed`: their digests may differ, as a run may allow it.
+    """
     configs = chosen(file, names)
     asked = [config for config in configs if config.enabled or names]
     async with opened(asked, outside) as hosts:
@@ -103,7 +108,8 @@ async def check(file: HostsFile, models: Sequence[str], names: Sequence[str], ou
         )
         for host in hosts
     }
-    for name, problem in _odd_ones(digests).items():
+    odd = {} if allow_mixed else odd_ones(digests)
+    for name, problem in odd.items():
         reports[name] = _differing(reports[name], problem, pull_command(file, wanted))
     off = {config.name: _off(config) for config in configs}
     return Report(tuple((off | reports).values()), wanted, question)
@@ -194,28 +200,6 @@ def _off(config: HostConfig) -> HostReport:
     return HostReport(config.name, config.url, config.api, "off", usable=False, note="enabled = false")
 
 
-def _odd_ones(digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Say of each host whose digest is not that of most others what differs."""
-    odd: dict[str, str] = {}
-    for model, by_host in digests.items():
-        counts = Counter(by_host.values())
-        # of equally frequent ones that of the host first in the file; no digest is nobody's measure
-        most = max(counts, key=lambda digest: (digest != "", counts[digest]), default="")
-        having = [name for name, digest in by_host.items() if digest == most]
-        others = having[0] if len(having) == 1 else f"{len(having)} others"
-        for name, digest in by_host.items():
-            if digest != most:
-                mine = f"has digest {short(digest)}" if digest else "reports no digest"
-                odd[name] = f"its {model} {mine}, {others} {short(most)}: scores would not be comparable"
-    return odd
-
-
 def _differing(report: HostReport, problem: str, pull: str) -> HostReport:
-    match report.api:
-        case "ollama":
-            what_to_do = f"{pull} (everywhere: which is the newer one, only the registry knows)"
-        case "embedded":
-            what_to_do = "its digest is that of its GGUF file, which no other server reports: leave it out"
-        case _:
-            what_to_do = 'model_digest = "…" in its table: your word that it is the same model'
+    what_to_do = advice_on_digest(report.api, pull)
     return replace(report, state="differs", usable=False, problem=problem, advice=what_to_do)

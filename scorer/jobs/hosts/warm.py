@@ -6,7 +6,7 @@ host is asked for a few words, since a server can list a model as loaded that it
 Not even a question goes to a host that another run uses: that run has its model loaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
@@ -15,10 +15,11 @@ import anyio
 from scorer.config import HostConfig, HostsFile
 from scorer.core.score import json_schema
 from scorer.dispatch.lives import Life, Terms, reason_of
-from scorer.dispatch.rollcall import Answers, admit, ask, common_model
+from scorer.dispatch.rollcall import Answers, ask, common_model, survey
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault
 from scorer.hosts.base import Frame, Loaded, Request
 from scorer.jobs.hosts.advice import advice, pull_command
+from scorer.jobs.hosts.digests import advice_on_digest, odd_ones
 from scorer.jobs.hosts.opened import Opened, Outside, chosen, opened
 from scorer.jobs.hosts.steps import Step, Tell
 from scorer.locks import Claims, HostLocks
@@ -34,13 +35,14 @@ SLOW_SHARE = 0.25
 class Wish:
     """What to load: the model (None: as a run would choose it), the template whose options count, and for how long.
 
-    `num_ctx` replaces the template's; `timeout_s` is for one host's load.
+    `num_ctx` replaces the template's; `timeout_s` is for one host's load; `allow_mixed` is for digests that differ.
     """
 
     model: str | None
     template: Template
     num_ctx: int | None = None
     timeout_s: float = 1800.0
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def percent(share: float) -> str:
 async def warm(file: HostsFile, wish: Wish, names: Sequence[str], tell: Tell, outside: Outside) -> tuple[Warmth, ...]:
     """Load the model on the named hosts, or all that are enabled.
 
-    UsageError if a name is unknown, the hosts share no one model, or their digests differ.
+    A host whose digest differs from most others' is left as it is. UsageError if a name is unknown, or the hosts share
+    no one model.
     """
     configs = [config for config in chosen(file, names) if config.enabled or names]
     claims = HostLocks(outside.locks, "`scorer hosts warm`")
@@ -95,10 +98,11 @@ async def _warm_all(
     answers = await ask(lives, claims)
     model = wish.model or file.default_model or (common_model(answers.present) if answers.present else "")
     terms = _terms(wish, model)
-    if model:
-        admit(answers, terms)
+    digests = survey(answers, terms) if model else {}
+    odd = {} if wish.allow_mixed else odd_ones(digests)
     fetch = pull_command(file, (model,) if model else ())
     found = {host.config.name: _cold(host, answers, fetch) for host in hosts}
+    found |= {host.config.name: _odd(host, odd, fetch) for host in hosts if host.config.name in odd}
     for warmth in found.values():
         if warmth.problem:
             tell(Step(warmth.host, model, warmth.problem, "failed"))
@@ -112,7 +116,7 @@ async def _warm_all(
 
     async with anyio.create_task_group() as group:
         for life in answers.present:
-            if life.info is not None:
+            if life.info is not None and life.config.name not in odd:
                 group.start_soon(one, life)
     return tuple(_compared(list(found.values())))
 
@@ -122,7 +126,7 @@ def _terms(wish: Wish, model: str) -> Terms:
     return Terms(
         models=(model,),
         digests={},
-        allow_mixed=False,
+        allow_mixed=wish.allow_mixed,
         system=wish.template.system,
         schema=json_schema(wish.template.fields),
         num_ctx=wish.num_ctx or options.num_ctx,
@@ -140,6 +144,11 @@ def _cold(host: Opened, answers: Answers, fetch: str) -> Warmth:
     if life.fault is not None:
         return Warmth(config.name, problem=life.reason, advice=advice(config, life.fault, fetch))
     return Warmth(config.name)
+
+
+def _odd(host: Opened, odd: Mapping[str, str], fetch: str) -> Warmth:
+    what_to_do = f"{advice_on_digest(host.config.api, fetch)}, or --allow-mixed-models"
+    return Warmth(host.config.name, problem=odd[host.config.name], advice=what_to_do)
 
 
 async def _warm_one(life: Life, terms: Terms, timeout_s: float, tell: Tell) -> Warmth:
