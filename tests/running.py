@@ -97,6 +97,13 @@ class Desk:
         pq.write_table(pa.table({"text": pa.array(rows, pa.string()), **columns}), self.folder / name)
         return self.folder / name
 
+    def arrow(self, columns: Mapping[str, pa.Array], name: str = "rows.arrow") -> Path:
+        """Write an Arrow file, which has types that Parquet lacks."""
+        table = pa.table(dict(columns))
+        with pa.ipc.new_file(self.folder / name, table.schema) as file:
+            file.write_table(table)
+        return self.folder / name
+
     def hosts(self, urls: Mapping[str, str], name: str = "hosts.toml", **keys: object) -> Path:
         """Write a hosts file; `keys` go under [defaults]."""
         defaults = {"model": MODEL, "slots": 1, **keys}

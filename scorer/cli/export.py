@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorer.cli.common import RUNS, Json, NamedJob, RunsDir, app, print_json, print_text
+from scorer.cli.common import RUNS, Json, NamedJob, RunsDir, app, print_json, print_text, say
 
 
 @app.command()
@@ -35,6 +35,8 @@ def export(
         to=to, join=join, where=where, dataset=dataset, force=force, escape_formulas=escape_formulas
     )
     done = write(find_job(runs_dir, job), options)
+    for note in done.notes:
+        say(note)
     if json_:
         print_json(done.as_json())
         return

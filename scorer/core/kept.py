@@ -14,7 +14,8 @@ its exact value. JSON cannot carry every Arrow type, so those it cannot carry tr
 Dictionary-encoded columns and string views come back plain: the value is the same, only the encoding is not.
 
 This module never guesses: a type without an exact carrier has no kept type, and the caller refuses the column.
-Invariant: `kept_arrays(kept_json(batch, names), types)` equals the batch's columns for every kept type.
+Invariant: `kept_arrays(kept_json(batch, names), types)` equals the batch's columns for every kept type, and Parquet
+can hold them.
 """
 
 import base64
@@ -28,7 +29,12 @@ import pyarrow as pa
 from pyarrow import types
 from pydantic_core import from_json
 
+from scorer.errors import UsageError
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+FURTHEST_S = (2**63 - 1) // 1000
+"""Parquet counts no seconds: a time in seconds becomes one in milliseconds there."""
+
 _Change = Callable[["Json", pa.DataType], "Json"]
 
 
@@ -40,7 +46,10 @@ def kept_type(type_: pa.DataType) -> pa.DataType | None:
         return pa.string()
     if types.is_binary_view(type_):
         return pa.binary()
-    if _storage_bits(type_) or types.is_decimal(type_) or _is_binary(type_) or _is_plain(type_):
+    if types.is_decimal(type_):
+        # the others, such as thousands as a scale of -3, Parquet cannot hold
+        return type_ if 0 <= type_.scale <= type_.precision else None
+    if _storage_bits(type_) or _is_binary(type_) or _is_plain(type_):
         return type_
     return None
 
@@ -48,8 +57,10 @@ def kept_type(type_: pa.DataType) -> pa.DataType | None:
 def kept_json(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
     """Write the named columns of every row as one compact JSON object a row, in the order of `columns`.
 
-    Every column's type must have a `kept_type`.
+    Every column's type must have a `kept_type`. UsageError for a time so far away that Parquet cannot hold it.
     """
+    for name in columns:
+        _refuse_too_far(batch.column(name), name)
     carried = [_to_json(_plain_encoding(batch.column(name))) for name in columns]
     if not carried:
         return ["{}"] * batch.num_rows
@@ -63,6 +74,18 @@ def kept_arrays(rows: Sequence[str], types: Mapping[str, pa.DataType]) -> dict[s
     """Turn objects that `kept_json` wrote back into arrays of `types` (kept types), one value a row."""
     objects = [from_json(row, cache_strings="keys") for row in rows] if types else []
     return {name: _from_json([item[name] for item in objects], type_) for name, type_ in types.items()}
+
+
+def _refuse_too_far(array: pa.Array, name: str) -> None:
+    """Raise UsageError now, rather than when the results are written, by then in vain."""
+    if not (types.is_timestamp(array.type) and array.type.unit == "s"):
+        return
+    for seconds in array.view(pa.int64()).to_pylist():
+        if seconds is not None and abs(seconds) > FURTHEST_S:
+            raise UsageError(
+                f"--keep {name}: it holds a time {seconds} s from 1970, which Parquet cannot hold; "
+                "begin anew without it, `row` joins it to the results"
+            )
 
 
 def _to_json(array: pa.Array) -> list[Json]:

@@ -21,6 +21,7 @@ from scorer.jobs.gather import Gathered, gather
 from scorer.jobs.joined import Join
 from scorer.jobs.rows_in_order import RowsInOrder
 from scorer.jobs.scratch import scratch
+from scorer.jobs.sealed import readable
 from scorer.jobs.spec import JobSpec, read_spec, thawed_types
 from scorer.jobs.submit import found_again
 from scorer.jobs.writers import Format, open_writer
@@ -40,7 +41,10 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written. `dead` of the `rows` have no score; `pending` of the job's tasks have not ended yet."""
+    """What was written. `dead` of the `rows` have no score; `pending` of the job's tasks have not ended yet.
+
+    `notes` say what the file has otherwise than one would expect.
+    """
 
     job: str
     file: Path
@@ -50,6 +54,7 @@ class Exported:
     pending: int
     size_bytes: int
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
@@ -135,9 +140,10 @@ class _Export:
         """Return what a condition over the input's columns chooses: a pass of its own, over these columns alone."""
         if self._join is None:
             raise AssertionError("a condition over the input needs the input")
+        schema = readable(self._join.schema(condition.columns))
         batches = self._join.batches(rows.batches(), condition.columns)
-        schema = self._join.schema(condition.columns)
-        return condition.chosen(pa.RecordBatchReader.from_batches(schema, batches))
+        known = (batch.select(schema.names) for batch in batches)
+        return condition.chosen(pa.RecordBatchReader.from_batches(schema, known))
 
     def _written(self, rows: RowsInOrder, chosen: Chosen | None) -> Exported:
         to, unfinished = self._options.to, self._scratch_dir / "unfinished-export"
@@ -161,6 +167,7 @@ class _Export:
             pending=self._found.counts.pending,
             size_bytes=to.stat().st_size,
             columns=tuple(schema.names),
+            notes=writer.notes,
         )
 
     def _batches(self, rows: RowsInOrder, chosen: Chosen | None) -> Iterator[pa.RecordBatch]:

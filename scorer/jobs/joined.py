@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from scorer.inputs import Dataset
@@ -42,11 +43,11 @@ class Join:
             while done < len(rows):
                 end = int(np.searchsorted(rows, first + piece.num_rows))
                 if end > done:
-                    found.append(piece.take(pa.array(rows[done:end] - first)))
+                    found.append(_taken(piece, rows[done:end] - first))
                     done = end
                 else:
                     first, piece = next(stream)
-            columns = [pa.concat_arrays([part.column(i) for part in found]) for i in range(len(added))]
+            columns = [pa.concat_arrays([part[i] for part in found]) for i in range(len(added))]
             yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
 
     def schema(self, only: Collection[str] | None) -> pa.Schema:
@@ -61,6 +62,19 @@ class Join:
                 if only is None or name in only
             ]
         )
+
+
+def _taken(piece: pa.RecordBatch, places: npt.NDArray[np.int64]) -> list[pa.Array]:
+    """Return the columns of a batch with the rows at these places."""
+    return [_taken_of(column, places) for column in piece.columns]
+
+
+def _taken_of(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
+    try:
+        return column.take(pa.array(places))
+    except pa.ArrowNotImplementedError:
+        # of run-end-encoded columns and views Arrow takes none, but it puts slices of any type together
+        return pa.concat_arrays([column.slice(int(place), 1) for place in places])
 
 
 def _names_beside(taken: Iterable[str], columns: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from doubles.ollama import OllamaDouble
-from running import Desk, finished, texts, wait_for
+from running import JUDGE, Desk, finished, texts, wait_for
 
 
 @pytest.fixture
@@ -70,6 +71,58 @@ def test_a_running_job_is_exported_as_far_as_it_is(desk: Desk, double: OllamaDou
     late = {line["row"]: line for line in pq.read_table(desk.folder / "late.parquet").to_pylist()}
     assert len(late) == 400
     assert all(late[line["row"]] == line for line in early.to_pylist())
+
+
+def test_empty_objects_of_json_lines_are_text_in_parquet_and_that_is_said(desk: Desk, double: OllamaDouble) -> None:
+    lines = [{"text": "a", "meta": {}, "more": {"tags": {}, "n": 1}}, {"text": "b", "meta": {}, "more": None}]
+    desk.write("rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    desk.scorer("run", "rows.jsonl", *JUDGE[2:])
+    said = desk.scorer("export", "judged", "-o", "a.parquet", "--join", "--json")
+    assert said.json["rows"] == 2
+    assert [line.split("`")[1] for line in said.messages] == ["meta", "more"]
+    table = pq.read_table(desk.folder / "a.parquet")
+    assert table["meta"].to_pylist() == ["{}", "{}"]
+    assert [text and json.loads(text) for text in table["more"].to_pylist()] == [{"tags": {}, "n": 1}, None]
+
+
+def test_columns_of_the_rarer_types_of_arrow_are_joined_in_every_format(desk: Desk, double: OllamaDouble) -> None:
+    columns = {
+        "text": pa.array(["a", "b", "c"]),
+        "view": pa.array(["u", "v", "w"], pa.string_view()),
+        "runs": pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), pa.array(["x", "y"])),
+        "wide": pa.array([Decimal("1.5"), None, Decimal("2.5")], pa.decimal256(70, 2)),
+        "hundreds": pa.array([Decimal(100)] * 3, pa.decimal128(5, -2)),
+        "interval": pa.array([(1, 2, 3)] * 3, pa.month_day_nano_interval()),
+    }
+    desk.arrow(columns)
+    desk.scorer("run", "rows.arrow", *JUDGE[2:], "--keep", "wide")
+    for name in ("all.parquet", "all.jsonl", "all.csv"):
+        desk.scorer("export", "judged", "-o", name, "--join")
+    table = pq.read_table(desk.folder / "all.parquet")
+    assert table["wide"].to_pylist() == columns["wide"].to_pylist()
+    for frame in (table.to_pandas(), pd.read_json(desk.folder / "all.jsonl", lines=True)):
+        assert list(frame["view"]) == ["u", "v", "w"]
+    assert list(pd.read_csv(desk.folder / "all.csv")["runs"]) == ["x", "y", "y"]
+
+    for condition, rows in (("text = 'b'", [1]), ("runs = 'y' AND view <> 'v'", [2])):
+        desk.scorer("export", "judged", "-o", "some.parquet", "--force", "--join", "--where", condition)
+        assert pq.read_table(desk.folder / "some.parquet")["row"].to_pylist() == rows
+
+
+def test_what_cannot_be_kept_or_joined_is_told_with_its_column(desk: Desk, double: OllamaDouble) -> None:
+    far = pa.array([2**62], pa.int64()).view(pa.timestamp("s"))
+    desk.arrow({"text": pa.array(["a"]), "far": far, "hundreds": pa.array([Decimal(100)], pa.decimal128(5, -2))})
+    run = ("run", "rows.arrow", *JUDGE[2:])
+    for column in ("hundreds", "far"):
+        said = desk.scorer(*run, "--keep", column, code=2)
+        assert f"--keep {column}: " in said.err
+        assert "leave it out" in said.err or "without it" in said.err
+    assert not double.generations
+    desk.scorer(*run, "--fresh")
+    said = desk.scorer("export", "judged", "-o", "a.parquet", "--join", code=2)
+    assert len(said.messages) == 1
+    assert "the column `far` (timestamp[s])" in said.err
+    desk.scorer("export", "judged", "-o", "a.parquet")
 
 
 MISTAKES = {

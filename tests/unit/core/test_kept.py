@@ -1,14 +1,17 @@
+import io
 import json
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scorer.core.kept import kept_arrays, kept_json, kept_type
+from scorer.core.kept import FURTHEST_S, kept_arrays, kept_json, kept_type
+from scorer.errors import UsageError
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -16,7 +19,7 @@ TEXT = st.text(max_size=8)
 FLOAT64 = st.floats(allow_nan=True, allow_infinity=True)
 FLOAT32 = st.floats(width=32)
 STORED_AS_INT64 = [
-    *(pa.timestamp(unit, tz) for unit in ("s", "ms", "us", "ns") for tz in (None, "UTC", "Europe/Paris")),
+    *(pa.timestamp(unit, tz) for unit in ("ms", "us", "ns") for tz in (None, "UTC", "Europe/Paris")),
     *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
     pa.time64("us"),
     pa.time64("ns"),
@@ -41,6 +44,7 @@ def arrays(type_: pa.DataType, values: st.SearchStrategy, storage: pa.DataType |
 
 ANY_ARRAY = st.one_of(
     *(arrays(t, INT64, pa.int64()) for t in STORED_AS_INT64),
+    *(arrays(pa.timestamp("s", tz), st.integers(-FURTHEST_S, FURTHEST_S), pa.int64()) for tz in (None, "UTC")),
     *(arrays(t, INT32, pa.int32()) for t in STORED_AS_INT32),
     *(arrays(t, integers_of(t)) for t in INTEGERS),
     arrays(pa.float16(), st.integers(-(2**15), 2**15 - 1), pa.int16()),
@@ -88,6 +92,7 @@ def test_every_kept_value_comes_back_exactly_with_its_type(array: pa.Array, offs
 
     back.validate()
     assert exactly(back) == exactly(array)
+    pq.write_table(pa.table({"kept": back}), io.BytesIO())
 
 
 @given(FLOAT64, FLOAT32)
@@ -136,11 +141,19 @@ def test_encodings_of_text_come_back_plain() -> None:
 
 def test_values_that_python_cannot_hold_come_back() -> None:
     nanoseconds = pa.array([1_700_000_000_123_456_789, None]).view(pa.timestamp("ns", "UTC"))
-    far_future = pa.array([2**62, -(2**62)]).view(pa.timestamp("s"))
+    far_future = pa.array([2**62, -(2**62)]).view(pa.timestamp("ms"))
     batch = pa.RecordBatch.from_arrays([nanoseconds, far_future], names=["n", "f"])
     back = kept_arrays(kept_json(batch, ["n", "f"]), {"n": nanoseconds.type, "f": far_future.type})
     assert back["n"].equals(nanoseconds)
     assert back["f"].equals(far_future)
+
+
+@pytest.mark.parametrize("seconds", [FURTHEST_S + 1, -FURTHEST_S - 1])
+def test_a_time_too_far_away_for_parquet_is_refused_with_its_column(seconds: int) -> None:
+    array = pa.array([0, None, seconds]).view(pa.timestamp("s"))
+    with pytest.raises(UsageError, match=f"--keep when: it holds a time {seconds} s from 1970"):
+        kept_json(pa.record_batch({"when": array}), ["when"])
+    assert kept_json(pa.record_batch({"when": array[:2]}), ["when"]) == ['{"when":0}', '{"when":null}']
 
 
 def test_a_time_stays_the_same_instant() -> None:
@@ -159,6 +172,8 @@ def test_a_time_stays_the_same_instant() -> None:
         pa.struct([]),
         pa.list_(pa.struct([])),
         pa.struct([("a", pa.int8()), ("a", pa.int8())]),
+        pa.decimal128(5, -2),
+        pa.decimal256(5, 7),
         pa.month_day_nano_interval(),
         pa.uuid(),
         pa.list_(pa.float16()),

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -78,6 +79,71 @@ def test_csv_reads_back_and_escapes_formulas_only_on_request(tmp_path: Path) -> 
     assert json.loads(plain[1]["struct"]) == {"a": 2.0}
     assert [line["bytes"] for line in plain] == ["AP8=", "", ""]
     assert {line["took"] for line in plain} == {"1.5"}
+
+
+STRANGE = {
+    "nothing in it": pa.array([{}, None]),
+    "deeper": pa.array([{"tags": {}, "n": 1}, None]),
+    "interval": pa.array([(1, 2, 3), None], pa.month_day_nano_interval()),
+    "hundreds": pa.array([Decimal(12300), None], pa.decimal128(5, -2)),
+    "runs": pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), pa.array(["x", None])),
+    "either": pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([7, 0]), pa.array(["", "x"])]),
+}
+
+
+def test_what_parquet_has_no_type_for_is_json_there_and_that_is_said(tmp_path: Path) -> None:
+    batch = pa.record_batch({"row": pa.array([0, 1]), **STRANGE})
+    writer = open_writer(tmp_path / "a.parquet", Format("parquet", None), batch.schema, escape_formulas=False)
+    writer.write(batch)
+    writer.close()
+    assert [note.split("`")[1] for note in writer.notes] == list(STRANGE)
+    first, second = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert {name: json.loads(text) for name, text in first.items() if name != "row"} == {
+        "nothing in it": {},
+        "deeper": {"tags": {}, "n": 1},
+        "interval": [1, 2, 3],
+        "hundreds": "1.23E+4",
+        "runs": "x",
+        "either": 7,
+    }
+    assert second == {"row": 1, **dict.fromkeys(STRANGE), "either": '"x"'}
+
+
+def test_json_and_csv_have_a_word_for_every_type(tmp_path: Path) -> None:
+    batch = pa.record_batch({**STRANGE, "id": pa.array([b"0" * 16, None], pa.uuid())})
+    for name in ("a.jsonl", "a.csv"):
+        writer = open_writer(tmp_path / name, Format.of(tmp_path / name), batch.schema, escape_formulas=False)
+        writer.write(batch)
+        writer.close()
+        assert writer.notes == ()
+    line = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
+    assert (line["runs"], line["id"]) == ("x", "30303030-3030-3030-3030-303030303030")
+    cells = next(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert (cells["runs"], cells["nothing in it"]) == ("x", "{}")
+
+
+FAR = pa.array([2**62], pa.int64())
+UNSAYABLE = {
+    "far.parquet": FAR.view(pa.timestamp("s")),
+    "far.jsonl": FAR.view(pa.timestamp("s")),
+    "long.csv": FAR.view(pa.duration("s")),
+    "long.jsonl": FAR.view(pa.duration("s")),
+    "mars.csv": pa.array([0], pa.int64()).view(pa.timestamp("s", "Mars/Phobos")),
+    "twice.csv": pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
+    "twice.jsonl": pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
+}
+
+
+@pytest.mark.parametrize("name", UNSAYABLE)
+def test_a_value_that_a_format_cannot_say_is_told_with_its_column_and_what_to_do(tmp_path: Path, name: str) -> None:
+    batch = pa.record_batch({"row": pa.array([0]), "strange": UNSAYABLE[name]})
+    path = tmp_path / name
+    writer = open_writer(path, Format.of(path), batch.schema, escape_formulas=False)
+    told = pytest.raises(UsageError, match=r"the column `strange` \(.*holds a value that cannot be written")
+    with told as error, closing(writer):
+        writer.write(batch)
+    assert len(str(error.value).splitlines()) == 1
+    assert ("--join" if name.endswith("parquet") else ".parquet") in str(error.value).split("; ")[-1]
 
 
 @pytest.mark.parametrize("start", "=+-@\t\r")
