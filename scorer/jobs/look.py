@@ -198,6 +198,12 @@ def counts_of(folder: Path) -> Counts | None:
         reader.close()
 
 
+def all_ended(folder: Path, spec: JobSpec) -> bool:
+    """Whether all rows of a job were submitted and have ended; not so if its database cannot tell."""
+    counts = counts_of(folder)
+    return counts is not None and not counts.pending and counts.total >= spec.tasks
+
+
 def _state(counts: Counts, *, running: bool, complete: bool) -> str:
     if running:
         return "running"

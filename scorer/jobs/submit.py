@@ -16,6 +16,7 @@ from scorer.hosts import embedded
 from scorer.inputs import Dataset, Known
 from scorer.jobs.asking import thawed
 from scorer.jobs.folder import default_name, readable_jobs
+from scorer.jobs.look import all_ended
 from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
 from scorer.templates import Asking, Template
 
@@ -219,14 +220,27 @@ def grown(there: Selection, asked: Selection) -> Selection:
 
 
 def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
-    """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since."""
+    """Return a job's draft from what its folder froze; `dataset` and `hosts` name what has moved since.
+
+    The spec remembers where they are now. A draft with nothing left to do has no hosts, unless they are named.
+    """
     spec = read_spec(folder)
     template = thawed(spec.template, folder)
     opened = found_again(folder.name, spec.dataset, dataset)
-    path = hosts or (Path(spec.hosts_file) if spec.hosts_file else None)
-    if path is not None and hosts is None and not path.is_file():
+    spec = replace(spec, dataset=frozen_dataset(opened))
+    if hosts is not None:
+        spec = replace(spec, hosts_file=str(hosts.resolve()))
+    return Draft(spec, opened, template, _hosts_again(folder, spec, named=hosts), ())
+
+
+def _hosts_again(folder: Path, spec: JobSpec, named: Path | None) -> HostsFile:
+    path = named or (Path(spec.hosts_file) if spec.hosts_file else None)
+    if named is None and all_ended(folder, spec):
+        # nobody will be asked, so that it does not matter whether the file is still there, or any host
+        return HostsFile(spec.hosts_file, None, ())
+    if path is not None and named is None and not path.is_file():
         raise UsageError(f"{path} is gone: name the hosts file with --hosts")
-    return Draft(replace(spec, dataset=frozen_dataset(opened)), opened, template, find_hosts(path, Path.cwd()), ())
+    return find_hosts(path, Path.cwd())
 
 
 def found_again(job: str, frozen: DatasetSpec, moved_to: str | None) -> Dataset:

@@ -191,6 +191,9 @@ def test_a_job_goes_on_with_dataset_and_hosts_file_in_another_place(desk: Desk, 
     rows = texts(20)
     dataset = desk.dataset(rows)
     desk.judge("--limit", "5")
+    double.go_down()
+    desk.judge("--limit", "10", "--patience", "0.5", code=4)
+    double.come_back()
     moved = desk.folder / "elsewhere"
     moved.mkdir()
     dataset.rename(moved / "rows.parquet")
@@ -204,6 +207,15 @@ def test_a_job_goes_on_with_dataset_and_hosts_file_in_another_place(desk: Desk, 
     assert "hosts.toml" in said.err
     assert "--hosts" in said.err
     desk.scorer("resume", "judged", "--dataset", "elsewhere/rows.parquet", "--hosts", "elsewhere/fleet.toml")
+    assert len(double.generations) == 10
+
+    # what was named is remembered, and a finished job asks nobody
+    assert tomllib.loads((desk.job / "job.toml").read_text())["hosts_file"] == str((moved / "fleet.toml").resolve())
+    desk.scorer("resume", "judged")
+    (moved / "fleet.toml").rename(moved / "again.toml")
+    desk.scorer("resume", "judged")
+    (moved / "again.toml").rename(moved / "fleet.toml")
+
     command = ("run", "elsewhere/rows.parquet", "--hosts", "elsewhere/fleet.toml", *JUDGE[2:])
     desk.scorer(*command)
     desk.check(rows, {"only": double})

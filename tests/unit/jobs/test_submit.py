@@ -13,7 +13,7 @@ from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.jobs import submit
 from scorer.jobs.look import latest_unfinished
-from scorer.jobs.spec import Selection, read_spec
+from scorer.jobs.spec import Selection, read_spec, write_spec
 from scorer.jobs.submit import draft, existing, find_hosts, grown, listening, reopened, selected_rows
 
 
@@ -58,23 +58,41 @@ def test_two_kinds_of_pilot_at_once_are_refused(finished: World) -> None:
         draft(finished.options(limit=1, sample=1))
 
 
-def test_a_job_goes_on_from_what_its_folder_froze(finished: World) -> None:
-    (finished.folder / "sim.toml").unlink()
-    drafted = reopened(finished.job, None, None)
-    assert drafted.spec == read_spec(finished.job)
+def test_a_job_goes_on_from_what_its_folder_froze(interrupted: World) -> None:
+    (interrupted.folder / "sim.toml").unlink()
+    drafted = reopened(interrupted.job, None, None)
+    assert drafted.spec == read_spec(interrupted.job)
     assert drafted.template.name == "sim"
     assert [host.name for host in drafted.hosts.hosts] == ["a"]
 
 
-def test_what_has_moved_can_be_named_and_what_is_gone_is_said(finished: World) -> None:
-    moved = finished.folder / "moved.parquet"
-    (finished.folder / "rows.parquet").rename(moved)
-    hosts = (finished.folder / "hosts.toml").rename(finished.folder / "new.toml")
+def test_what_has_moved_can_be_named_and_what_is_gone_is_said(
+    interrupted: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = interrupted.folder / "moved.parquet"
+    (interrupted.folder / "rows.parquet").rename(moved)
+    (interrupted.folder / "hosts.toml").rename(interrupted.folder / "new.toml")
+    monkeypatch.chdir(interrupted.folder)
     with pytest.raises(UsageError, match=r"rows\.parquet"):
-        reopened(finished.job, None, hosts)
+        reopened(interrupted.job, None, Path("new.toml"))
     with pytest.raises(UsageError, match=r"hosts\.toml is gone: name the hosts file with --hosts"):
-        reopened(finished.job, str(moved), None)
-    assert reopened(finished.job, str(moved), hosts).dataset.rows == 20
+        reopened(interrupted.job, str(moved), None)
+    drafted = reopened(interrupted.job, str(moved), Path("new.toml"))
+    assert drafted.dataset.rows == 100
+    assert (drafted.spec.dataset.source, drafted.spec.hosts_file) == (
+        str(moved),
+        str(interrupted.folder.resolve() / "new.toml"),
+    )
+
+
+def test_a_job_with_nothing_left_to_do_needs_no_hosts_but_reads_those_that_are_named(finished: World) -> None:
+    hosts = (finished.folder / "hosts.toml").rename(finished.folder / "new.toml")
+    assert reopened(finished.job, None, None).hosts.hosts == ()
+    assert [host.name for host in reopened(finished.job, None, hosts).hosts.hosts] == ["a"]
+    # as if it was killed after it had grown and before its queue had
+    write_spec(finished.job, replace(read_spec(finished.job), samples=2))
+    with pytest.raises(UsageError, match=r"hosts\.toml is gone"):
+        reopened(finished.job, None, None)
 
 
 def test_another_dataset_in_the_same_place_is_not_the_jobs(finished: World) -> None:
