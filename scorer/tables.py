@@ -127,7 +127,7 @@ class HostTallyTable(_Base, table=True):
 
 
 class ScoreTallyTable(_Base, table=True):
-    """How often a host gave a score."""
+    """How often a host gave a score. One that is a word is counted by its place among the template's words."""
 
     __tablename__ = "score_tally"
     __table_args__ = (_CLUSTERED,)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from scorer import inputs, templates
 from scorer.core.kept import kept_json
 from scorer.core.result import Died, Done
+from scorer.core.score import figure_of, words_of
 from scorer.core.task import TaskKey
 from scorer.jobs.spec import (
     HostRecord,
@@ -148,7 +149,7 @@ class MadeJob:
         return Done(
             key=key,
             fields=said,
-            score=float(first) if isinstance(first, int | float) else None,
+            score=figure_of(first, words_of(templates.loads(self.template, "judge.toml").fields[0])),
             kept=kept,
             completion=json.dumps(said, ensure_ascii=False),
             digest="d" * 64,

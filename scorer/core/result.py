@@ -25,7 +25,8 @@ class Tried:
 class Done(NamedTuple):
     """A task ended with a valid score.
 
-    `fields`: the parsed record in the template's order. `score`: the figure that histograms count, if there is one.
+    `fields`: the parsed record in the template's order. `score`: the figure that histograms count, if there is one
+    (`figure_of`).
     `kept`: the kept columns as one JSON object. `attempts`: all tries that were sent, this one included.
     """
 

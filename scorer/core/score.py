@@ -23,6 +23,7 @@ from scorer.errors import FaultKind, RowFault
 FieldType = Literal["integer", "number", "string", "boolean", "choice"]
 Scorer = Callable[[str], dict[str, object]]
 
+BOOLEAN_WORDS = ("false", "true")
 _ECHO_CHARS = 40
 
 # Numbers stay text: one whose key comes again is lost, and may be one that Python refuses to convert.
@@ -84,6 +85,21 @@ def scorer_for(fields: Sequence[Field]) -> Scorer:
         return parsed.model_dump(by_alias=True)
 
     return score
+
+
+def words_of(field: Field) -> tuple[str, ...]:
+    """Return the words that name a field's values, in their order; none for numbers and for free text."""
+    return BOOLEAN_WORDS if field.type == "boolean" else field.values
+
+
+def figure_of(value: object, words: Sequence[str]) -> float | None:
+    """Return the number by which histograms count a value: itself, or its place among its field's words, from 0.
+
+    None for free text and for what is missing.
+    """
+    if isinstance(value, str):
+        return float(words.index(value)) if words else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _property(field: Field) -> dict[str, object]:

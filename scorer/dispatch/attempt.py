@@ -31,7 +31,8 @@ class Sampling:
     """One way of asking: the options of a first try, and how its replies become scores.
 
     `system` replaces the frame's for rows that have a rubric of their own. `stop` are the texts at which an answer
-    ends, `top_logprobs` how many candidates for the first token are wanted.
+    ends, `top_logprobs` how many candidates for the first token are wanted. `words` name the values of a score that is
+    no number.
     """
 
     num_predict: int
@@ -42,6 +43,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
     accept_cut: bool = False
+    words: tuple[str, ...] = ()
 
 
 async def attempt(

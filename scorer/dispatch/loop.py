@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from scorer.config import HostConfig, HostsFile
 from scorer.core.fleet import Fleet, Settled, Slot
 from scorer.core.result import Counts, Died, Done, Entry, Tried
+from scorer.core.score import figure_of
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.attempt import Sampling, attempt
@@ -331,12 +332,12 @@ class Dispatcher:
         self._tallies.host(life.config.name).scored(reply.prompt_tokens, reply.output_tokens)
         self._hopeless_since = None
         self._scored_any = True
-        score = next(iter(outcome.fields.values()))
+        words = self._orders.sampling[task.recipe].words
         self._ledger.add(
             Done(
                 key=task.key,
                 fields=outcome.fields,
-                score=float(score) if isinstance(score, int | float) else None,
+                score=figure_of(next(iter(outcome.fields.values())), words),
                 kept=task.kept,
                 completion=reply.text,
                 digest=served.model.digest,

@@ -6,7 +6,7 @@ Invariant: nothing but the frozen text is read, so that a job goes on without th
 from pathlib import Path
 
 from scorer import templates
-from scorer.core.score import json_schema, scorer_for
+from scorer.core.score import json_schema, scorer_for, words_of
 from scorer.core.task import Reply, Task
 from scorer.dispatch.attempt import Sampling
 from scorer.errors import UsageError
@@ -33,6 +33,15 @@ def answer_schema(asking: Asking) -> dict[str, object] | None:
     return None if isinstance(asking, Battery) else json_schema(asking.fields)
 
 
+def score_words(frozen: TemplateSpec, folder: Path) -> tuple[str, ...]:
+    """Return the words that name a job's scores, in the order in which they are counted; none if they are no words."""
+    try:
+        return words_of(thawed(frozen, folder).fields[0])
+    except UsageError:
+        # a job whose template was damaged still has progress to tell
+        return ()
+
+
 def recipes_of(asking: Asking) -> dict[str, Sampling]:
     """Return the ways in which a job's rows are asked, by name; a template has one, without a name."""
     if isinstance(asking, Battery):
@@ -43,7 +52,8 @@ def recipes_of(asking: Asking) -> dict[str, Sampling]:
         return score(reply.text)
 
     options = asking.options
-    return {"": Sampling(options.num_predict, options.temperature, options.seed, parse)}
+    words = words_of(asking.fields[0])
+    return {"": Sampling(options.num_predict, options.temperature, options.seed, parse, words=words)}
 
 
 def _of_suite(way: Way) -> Sampling:

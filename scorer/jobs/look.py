@@ -6,13 +6,14 @@ is there, and from the results of its last minutes if not.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scorer.core.result import Counts, DeadKind, HostTotals
 from scorer.errors import StoreError, UsageError
+from scorer.jobs.asking import score_words
 from scorer.jobs.board import Posting, live_posting
 from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in, passed_over
 from scorer.jobs.spec import JobSpec, read_spec
@@ -29,6 +30,7 @@ class Status:
 
     `posting` is what a run that goes on now believes. Of a pilot, `whole_tasks` are the tasks of the whole dataset and
     `whole_s` the seconds that they would take on the same hosts, None when that is not known or it is no pilot.
+    `score_words` name the scores that are no numbers: `scores` then counts their places in it.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Status:
     whole_tasks: int = 0
     whole_s: float | None = None
     posting: Posting | None = None
+    score_words: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
@@ -70,14 +73,14 @@ class Status:
             "whole_s": self.whole_s,
             "elapsed_s": self.elapsed_s,
             "last_activity": datetime.fromtimestamp(self.last_activity, UTC).isoformat(),
-            "scores": _histogram(overall),
+            "scores": _histogram(overall, self.score_words),
             "hosts": {
                 host.host: {
                     **{key: value for key, value in asdict(host).items() if key != "host"},
                     "share": host.rows / max(self.counts.done, 1),
                     "mean_s": host.busy_s / max(host.rows, 1),
                     "recent_rows": self.recent.get(host.host, 0),
-                    "scores": _histogram(self.scores.get(host.host, Counter())),
+                    "scores": _histogram(self.scores.get(host.host, Counter()), self.score_words),
                 }
                 for host in self.hosts
             },
@@ -90,7 +93,9 @@ class Status:
         }
 
 
-def _histogram(counts: Counter[float]) -> dict[str, int]:
+def _histogram(counts: Counter[float], words: Sequence[str]) -> dict[str, int]:
+    if words:
+        return {words[int(place)]: count for place, count in sorted(counts.items())}
     # every digit, so that no two scores become one; whole ones without a point
     return {repr(score).removesuffix(".0"): count for score, count in sorted(counts.items())}
 
@@ -127,6 +132,7 @@ def status(folder: Path, now: float | None = None) -> Status:
             whole_tasks=whole,
             whole_s=_whole_s(reader, counts, whole) if spec.selection.kind != "all" else None,
             posting=posting,
+            score_words=score_words(spec.template, folder),
         )
     finally:
         reader.close()

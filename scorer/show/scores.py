@@ -1,13 +1,15 @@
 """The distribution of scores, drawn in text: bars for all, and one line a host so that a host that judges apart shows.
 
-Scores are numbers of any range, few different ones or a million; or none, when what a template asks for first is not a
-number.
+Scores are numbers of any range, few different ones or a million; or words of a list, each counted by its place in it;
+or neither, when what a template asks for first is free text.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from rich.cells import cell_len
 
 from scorer.show.words import padded, shortened
 
@@ -16,6 +18,7 @@ MOST_VALUES = 21
 CLASSES = 10
 NAME_CELLS = 20
 MOST_HOSTS = 20
+NOT_COUNTED = "an older scorer did not count them"
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 # steps of a scale that people find easy to read
 NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -23,15 +26,27 @@ NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A bar of the histogram: scores from `low` up to `high`, which belongs to the next bar unless both are equal."""
+    """A bar of the histogram: scores from `low` up to `high`, which belongs to the next bar unless both are equal.
+
+    `word`: what a single score is called, if not by its figure.
+    """
 
     low: float
     high: float
+    word: str = ""
 
     @property
     def label(self) -> str:
         """How the axis names it."""
-        return f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
+        low, high = self.borders
+        return low if self.low == self.high else f"{low} to {high}"
+
+    @property
+    def borders(self) -> tuple[str, str]:
+        """How its lower and its upper border are named."""
+        if self.word:
+            return (shortened(self.word, NAME_CELLS),) * 2
+        return f"{self.low:g}", f"{self.high:g}"
 
 
 def classes(scores: Sequence[float]) -> list[Class]:
@@ -50,12 +65,13 @@ def classes(scores: Sequence[float]) -> list[Class]:
 
 
 def counted(parts: Sequence[Class], scores: Mapping[float, int]) -> list[int]:
-    """Count scores by class."""
+    """Count scores by class; what has no class, such as a rare word, is left out."""
     counts = [0] * len(parts)
     if parts[0].low == parts[0].high:
         at = {part.low: i for i, part in enumerate(parts)}
         for score, count in scores.items():
-            counts[at[score]] += count
+            if score in at:
+                counts[at[score]] += count
         return counts
     first, step = parts[0].low, parts[0].high - parts[0].low
     for score, count in scores.items():
@@ -63,23 +79,59 @@ def counted(parts: Sequence[Class], scores: Mapping[float, int]) -> list[int]:
     return counts
 
 
-def scores_text(hosts: Mapping[str, Counter[float]], done: int) -> str:
-    """Return the section about scores; a line that says so if there are rows but no numbers; empty without rows."""
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """The figure by which a host is compared with all of them, what it is called, and how it is said."""
+
+    name: str
+    of: Callable[[Mapping[float, int]], float]
+    said: Callable[[float], str]
+
+
+def scores_text(hosts: Mapping[str, Counter[float]], done: int, words: Sequence[str] = ()) -> str:
+    """Return the section about scores; a line that says so if there is nothing to draw; empty without rows.
+
+    `words` name the scores if they are no numbers, which are then their places in it.
+    """
     scores = _finite(sum(hosts.values(), Counter()))
+    if words:
+        return _words_text(hosts, scores, done, words)
     if not scores:
         return "scores: not numbers, so nothing to draw" if done else ""
     parts = classes(sorted(scores))
+    lines = [f"scores: mean {mean(scores):.2f}, half of them from {_quantiles(scores)}", *_bars(parts, scores)]
+    return "\n".join(lines + _by_host(hosts, parts, _Measure("mean", mean, lambda value: f"mean {value:.2f}")))
+
+
+def _words_text(hosts: Mapping[str, Counter[float]], scores: Counter[float], done: int, words: Sequence[str]) -> str:
+    """Return the section about scores that are words: of many different ones a bar for those that came most often."""
+    if not scores:
+        return f"scores: {NOT_COUNTED}; `scorer report` draws them" if done else ""
+    places = range(len(words))
+    frequent = sorted(places, key=lambda place: -scores[place])
+    parts = [Class(place, place, words[place]) for place in sorted(frequent[:MOST_VALUES])]
+    top = frequent[0]
+    name = shortened(words[top], NAME_CELLS)
+    share = _Measure("share", lambda own: own.get(top, 0) / sum(own.values()), lambda value: f"{name} {value:.1%}")
+    lines = [f"scores: most often {name}", *_bars(parts, scores)]
+    if others := sum(scores[place] for place in frequent[MOST_VALUES:]):
+        lines.append(f"  and other values, each less often: {others:,}")
+    if (uncounted := done - scores.total()) > 0:
+        lines.append(f"  without {uncounted:,} of the rows: {NOT_COUNTED}")
+    return "\n".join(lines + _by_host(hosts, parts, share))
+
+
+def _bars(parts: Sequence[Class], scores: Counter[float]) -> list[str]:
+    """Return a line for each class."""
     counts = counted(parts, scores)
-    total, most = sum(counts), max(counts)
+    total, most = scores.total(), max(counts)
     labels = [part.label for part in parts]
-    width = max(map(len, labels))
-    lines = [f"scores: mean {mean(scores):.2f}, half of them from {_quantiles(scores)}"]
-    for label, count in zip(labels, counts, strict=True):
-        bar = padded(_bar(count / most), BAR_CELLS)
-        lines.append(f"  {label:>{width}}  {bar} {count:>9,}  {count / total:6.1%}".rstrip())
-    if len(hosts) > 1:
-        lines += _by_host(hosts, parts, mean(scores))
-    return "\n".join(lines)
+    width = max(map(cell_len, labels))
+    return [
+        f"  {padded(label, width, right=True)}  {padded(_bar(count / most), BAR_CELLS)} {count:>9,}  "
+        f"{count / total:6.1%}".rstrip()
+        for label, count in zip(labels, counts, strict=True)
+    ]
 
 
 def mean(scores: Mapping[float, int]) -> float:
@@ -87,20 +139,23 @@ def mean(scores: Mapping[float, int]) -> float:
     return sum(score * count for score, count in scores.items()) / sum(scores.values())
 
 
-def _by_host(hosts: Mapping[str, Counter[float]], parts: Sequence[Class], overall: float) -> list[str]:
-    """Return one line a host; of many, those whose mean is farthest from that of all."""
+def _by_host(hosts: Mapping[str, Counter[float]], parts: Sequence[Class], measure: _Measure) -> list[str]:
+    """Return one line a host if there are several; of many, those that are farthest from all by the measure."""
+    if len(hosts) < 2:
+        return []
     own = {host: found for host, scores in hosts.items() if (found := _finite(scores))}
-    apart = sorted(own, key=lambda host: -abs(mean(own[host]) - overall))
+    overall = measure.of(sum(own.values(), Counter()))
+    apart = sorted(own, key=lambda host: -abs(measure.of(own[host]) - overall))
     shown = sorted(apart[:MOST_HOSTS])
-    lines = [f"  by host, from {parts[0].low:g} to {parts[-1].high:g}:"]
+    lines = [f"  by host, from {parts[0].borders[0]} to {parts[-1].borders[1]}:"]
     width = min(NAME_CELLS, max(map(len, shown)))
     for host in shown:
         counts = counted(parts, own[host])
-        line = "".join(_column(count / max(counts)) for count in counts)
+        line = "".join(_column(count / max(*counts, 1)) for count in counts)
         name = padded(shortened(host, width), width)
-        lines.append(f"    {name}  {line}  mean {mean(own[host]):.2f} of {sum(counts):,}")
+        lines.append(f"    {name}  {line}  {measure.said(measure.of(own[host]))} of {own[host].total():,}")
     if len(own) > len(shown):
-        lines.append(f"    and {len(own) - len(shown):,} more, nearer to the mean of all")
+        lines.append(f"    and {len(own) - len(shown):,} more, nearer to the {measure.name} of all")
     return lines
 
 

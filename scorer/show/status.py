@@ -26,7 +26,12 @@ def report(status: Status) -> str:
     if status.state == "running":
         lines.append(f"  {rate(status.rows_per_s)}, {left(status)}")
     lines += _extrapolation(status)
-    sections = [_hosts(status), _believed(status), scores_text(status.scores, counts.done), _dead(status)]
+    sections = [
+        _hosts(status),
+        _believed(status),
+        scores_text(status.scores, counts.done, status.score_words),
+        _dead(status),
+    ]
     return "\n".join([*lines, *(f"\n{section}" for section in sections if section)])
 
 
@@ -43,7 +48,7 @@ def left(status: Status) -> str:
 def summary(status: Status, *, ending: str) -> str:
     """Return what a run says at its end: how it went and what to do next. `ending`: finished, interrupted, ..."""
     counts, job = status.counts, status.folder.name
-    sections = [_hosts(status), scores_text(status.scores, counts.done), _dead(status)]
+    sections = [_hosts(status), scores_text(status.scores, counts.done, status.score_words), _dead(status)]
     lines = [f"{section}\n" for section in sections if section]
     lines.append(f"{job}: {ending}: {counts.done:,} done, {counts.dead:,} dead, {counts.pending:,} to do")
     lines += _extrapolation(status)

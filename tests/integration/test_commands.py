@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_dead_rows_end_with_3_and_can_be_given_another_try_with_more_room(desk: 
     assert desk.scorer("status", "--json").json["pending"] == 3
     desk.judge(code=3)
     desk.check(rows, {"only": double})
+
+
+def test_verdicts_are_counted_for_all_and_by_host(desk: Desk) -> None:
+    rows = texts(30)
+    desk.dataset(rows, request=pa.array(rows), answer_a=pa.array(["one"] * 30), answer_b=pa.array(["two"] * 30))
+    with OllamaDouble(Spec()) as one, OllamaDouble(Spec()) as other:
+        desk.hosts({"one": one.url, "other": other.url})
+        said = desk.scorer("run", "rows.parquet", "--prompt", "pairwise", "--job", "pairs")
+    results = read_results(desk.folder / "runs" / "pairs")
+    status = desk.scorer("status", "pairs", "--json").json
+    assert status["scores"] == dict(sorted(Counter(row["score"] for row in results).items()))
+    assert set(status["scores"]) == {"A", "B"}
+    for name, host in status["hosts"].items():
+        assert host["scores"] == Counter(row["score"] for row in results if row["host"] == name)
+    for text in (said.err, desk.scorer("status", "pairs").out):
+        assert "scores: most often" in text
+        assert "by host, from A to B:" in text
+    assert desk.scorer("verify", "pairs").out == "pairs: sound\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.score import Field, json_schema, scorer_for
+from scorer.core.score import Field, figure_of, json_schema, scorer_for, words_of
 from scorer.errors import FaultKind, RowFault
 
 SCORE = Field("score", "integer", minimum=1, maximum=10)
@@ -309,3 +309,14 @@ def test_no_damage_to_a_valid_completion_raises_anything_but_a_row_fault(at: int
     except RowFault:
         return
     assert all(conforms(parsed[field.name], field) for field in FIELDS)
+
+
+def test_words_are_counted_by_their_place_and_numbers_by_themselves() -> None:
+    useful, kind = FIELDS[3], FIELDS[4]
+    assert (words_of(SCORE), words_of(REASON)) == ((), ())
+    assert (words_of(useful), words_of(kind)) == (("false", "true"), ("prose", "code"))
+    assert [figure_of(word, words_of(kind)) for word in ("prose", "code")] == [0.0, 1.0]
+    assert [figure_of(value, words_of(useful)) for value in (False, True)] == [0.0, 1.0]
+    assert figure_of(7, ()) == 7.0
+    assert figure_of("free text", ()) is None
+    assert figure_of(None, ()) is None

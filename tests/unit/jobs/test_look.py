@@ -1,20 +1,24 @@
 import json
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from made_jobs import MadeJob, texts
 from pydantic_core import to_json
 from simulation.world import EPOCH_S, SimHost, World
 
 from scorer.errors import UsageError
 from scorer.jobs.board import FILE as BOARD
 from scorer.jobs.board import read_posting
-from scorer.jobs.folder import locked
+from scorer.jobs.folder import DATABASE, locked
 from scorer.jobs.look import all_jobs, named_or_latest, status
-from scorer.jobs.spec import FILE
+from scorer.jobs.mend import verify
+from scorer.jobs.spec import FILE, read_spec, write_spec
 from scorer.show import jobs_table, report, summary
 
 
@@ -50,6 +54,50 @@ def test_scores_that_are_nearly_alike_stay_apart_in_the_json(interrupted: World)
     assert isinstance(found, dict)
     assert {float(score): count for score, count in found.items()} == scores
     assert list(found) == ["-0.25", "0.1234561", "0.1234562", "0.5", "8", "1234567", "1234568"]
+
+
+VERDICT = """
+name = "verdict"
+system = "Which is better?"
+user = "{{ text }}"
+[output.score]
+type = "choice"
+values = ["worse", "better"]
+"""
+
+
+def test_scores_that_are_words_are_counted_by_them(tmp_path: Path) -> None:
+    verdicts = {"score": "worse"}, {"score": "better"}
+    made = MadeJob(table=texts(30), template=VERDICT, says=lambda key, _: verdicts[key.row % 3 > 0])
+    found = status(made.write(tmp_path))
+    plain = found.as_json()
+    assert plain["scores"] == {"worse": 10, "better": 20}
+    hosts = plain["hosts"]
+    assert isinstance(hosts, dict)
+    assert sum((Counter(host["scores"]) for host in hosts.values()), Counter()) == plain["scores"]
+    assert "scores: most often better" in report(found)
+
+
+def test_yes_and_no_are_counted_by_their_names(tmp_path: Path) -> None:
+    template = VERDICT.replace('"choice"', '"boolean"').replace('values = ["worse", "better"]', "")
+    made = MadeJob(table=texts(30), template=template, says=lambda key, _: {"score": key.row % 3 > 0})
+    assert status(made.write(tmp_path)).as_json()["scores"] == {"false": 10, "true": 20}
+
+
+def test_a_job_whose_words_an_older_scorer_did_not_count_says_so(tmp_path: Path) -> None:
+    job = MadeJob(table=texts(30), template=VERDICT, says=lambda *_: {"score": "worse"}).write(tmp_path)
+    with closing(sqlite3.connect(job / DATABASE)) as database, database:
+        database.execute("UPDATE result SET score = NULL")
+        database.execute("DELETE FROM score_tally")
+    assert "an older scorer did not count them" in report(status(job))
+    assert verify(job) == []
+
+
+def test_a_job_whose_template_was_damaged_still_has_a_status(tmp_path: Path) -> None:
+    job = MadeJob(table=texts(30), template=VERDICT, says=lambda *_: {"score": "worse"}).write(tmp_path)
+    spec = read_spec(job)
+    write_spec(job, replace(spec, template=replace(spec.template, text="name = 7")))
+    assert status(job).counts.done == 30
 
 
 def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interrupted: World) -> None:

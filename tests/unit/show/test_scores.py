@@ -68,6 +68,32 @@ def test_of_many_hosts_those_that_judge_apart_are_shown() -> None:
     assert lines[-1] == "    and 41 more, nearer to the mean of all"
 
 
+def test_words_have_a_bar_each_in_the_order_of_their_list() -> None:
+    hosts = {"p40": Counter({0.0: 30, 2.0: 60}), "mac": Counter({0.0: 10})}
+    lines = scores_text(hosts, 100, ("A", "neither", "B")).splitlines()
+    assert lines[0] == "scores: most often B"
+    assert [line.split()[0] for line in lines[1:4]] == ["A", "neither", "B"]
+    assert [line.split()[-2:] for line in lines[1:4]] == [["40", "40.0%"], ["0", "0.0%"], ["60", "60.0%"]]
+    assert lines[4:] == ["  by host, from A to B:", "    mac  █    B 0.0% of 10", "    p40  ▄ █  B 66.7% of 90"]
+
+
+def test_of_many_words_those_that_came_most_often_are_drawn_and_long_ones_cut() -> None:
+    words = (*(f"w{i}" for i in range(MOST_VALUES)), "rare", "a very long word\nin two lines")
+    scores = {float(i): 5 for i in range(len(words))} | {float(MOST_VALUES): 1, float(MOST_VALUES + 1): 9}
+    lines = scores_text({"p40": Counter(scores)}, sum(scores.values()), words).splitlines()
+    assert lines[0] == "scores: most often a very long word in…"
+    assert len(lines) == 1 + MOST_VALUES + 1
+    assert lines[-2].startswith("  a very long word in…  ████")
+    assert lines[-1] == "  and other values, each less often: 6"
+
+
+def test_words_that_an_older_scorer_did_not_count_are_told_of() -> None:
+    assert scores_text({}, 0, ("A", "B")) == ""
+    assert scores_text({}, 10, ("A", "B")) == "scores: an older scorer did not count them; `scorer report` draws them"
+    lines = scores_text({"p40": Counter({0.0: 7})}, 10, ("A", "B")).splitlines()
+    assert lines[-1] == "  without 3 of the rows: an older scorer did not count them"
+
+
 SCORES = st.floats(-1e12, 1e12, allow_nan=False) | st.integers(-100, 100).map(float)
 
 
