@@ -78,16 +78,22 @@ def map_columns(
 def keep_types(dataset: Dataset, columns: Sequence[str], reserved: Collection[str]) -> dict[str, pa.DataType]:
     """Return column → type in the results for --keep, in the given order.
 
-    Raises UsageError if a column is absent, clashes with a `reserved` name (results columns and output fields), or has
-    a type whose values cannot be carried exactly.
+    Raises UsageError if a column is absent, clashes with a `reserved` name (results columns and output fields) or
+    another kept one in any case of letters, since SQL does not tell `Score` from `score`, or has a type whose values
+    cannot be carried exactly.
     """
     kept: dict[str, pa.DataType] = {}
-    for name in columns:
+    taken = {name.lower(): name for name in reserved}
+    for name in dict.fromkeys(columns):
         _existing(dataset, name, f"--keep {name}")
-        if name in reserved:
-            raise UsageError(
-                f"--keep {name}: the results have a column `{name}` of their own; rename the dataset's column"
+        if other := taken.get(name.lower()):
+            clash = (
+                f"it differs from `{other}` only in upper and lower case"
+                if other in kept
+                else f"the results have a column `{other}` of their own"
             )
+            raise UsageError(f"--keep {name}: {clash}; rename the dataset's column")
+        taken[name.lower()] = name
         type_ = dataset.schema.field(name).type
         carried = kept_type(type_)
         if carried is None:

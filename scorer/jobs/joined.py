@@ -12,7 +12,10 @@ SUFFIX = "_input"
 
 
 class Join:
-    """A dataset whose columns are put beside results of a schema. A name that is taken gets `_input` behind it."""
+    """A dataset whose columns are put beside results of a schema. A name that is taken gets `_input` behind it.
+
+    It is taken in any case of letters: a condition in SQL does not tell `Score` from `score`.
+    """
 
     def __init__(self, dataset: Dataset, results: pa.Schema) -> None:
         self._dataset = dataset
@@ -78,11 +81,11 @@ def _taken_of(column: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def _names_beside(taken: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
-    used, names = set(taken), {}
+    used, names = {name.lower() for name in taken}, {}
     for column in columns:
         name = column
-        while name in used:
+        while name.lower() in used:
             name += SUFFIX
         names[column] = name
-        used.add(name)
+        used.add(name.lower())
     return names

@@ -101,10 +101,16 @@ def test_kept_columns_have_their_own_types_in_the_order_given(table: Make) -> No
     [
         ("scor", r"--keep scor: .* no column `scor`; did you mean `score`\?"),
         ("score", "--keep score: the results have a column `score` of their own"),
+        ("Row", "--keep Row: the results have a column `row` of their own"),
         ("m", r"--keep m: a column of type map<.*> cannot be kept"),
     ],
 )
 def test_a_column_that_cannot_be_kept_is_refused(table: Make, column: str, message: str) -> None:
-    dataset = table(score=[1], m=pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())))
+    dataset = table(score=[1], Row=[1], m=pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())))
     with pytest.raises(UsageError, match=message):
         keep_types(dataset, [column], {"row", "score"})
+
+
+def test_kept_columns_that_sql_would_not_tell_apart_are_refused(table: Make) -> None:
+    with pytest.raises(UsageError, match="--keep Lang: it differs from `lang` only in upper and lower case"):
+        keep_types(table(lang=["x"], Lang=["y"]), ["lang", "Lang"], {"score"})

@@ -80,6 +80,13 @@ def test_a_condition_over_the_input_chooses_too(job: Path, tmp_path: Path) -> No
     assert table.to_pylist() == expected
 
 
+def test_an_input_that_differs_from_a_result_only_in_case_can_be_chosen_by(tmp_path: Path) -> None:
+    job = MadeJob(table=texts(ROWS, Score=pa.array(range(ROWS)))).write(tmp_path)
+    export(job, ExportOptions(to=tmp_path / "out.parquet", join=True, where='"Score_input" = 9'))
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert (table["row"].to_pylist(), table["Score_input"].to_pylist()) == ([9], [9])
+
+
 def test_a_condition_that_nothing_meets_gives_a_file_with_no_rows(job: Path, tmp_path: Path) -> None:
     for name in ("none.parquet", "none.csv", "none.jsonl"):
         assert export(job, ExportOptions(to=tmp_path / name, where="score > 99")).rows == 0
