@@ -3,11 +3,14 @@
 from scorer import inputs, templates
 from scorer.core.estimate import DEFAULT_CHARS_PER_TOKEN
 from scorer.core.score import json_schema
-from scorer.errors import UsageError
+from scorer.errors import RowFault, UsageError
 
 
 def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dict[str, object]:
-    """Return a row's messages, schema and options, and an estimate of its tokens."""
+    """Return a row's messages, schema and options, and an estimate of its tokens.
+
+    UsageError if the row is not there, or the template cannot be filled from it.
+    """
     template = templates.load(prompt)
     opened = inputs.open_dataset(dataset)
     if row >= opened.rows:
@@ -16,7 +19,11 @@ def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dic
     names = list(dict.fromkeys(mapping.values()))
     _, batch = next(opened.read(names, start=row))
     values = {variable: batch.column(column)[0].as_py() for variable, column in mapping.items()}
-    rendered = template.render(values)
+    try:
+        rendered = template.render(values)
+    except RowFault as fault:
+        # in a run one dead row of many; here it is all that was asked for
+        raise UsageError(f"{template.source}: row {row} cannot be put into it: {fault.message}") from None
     tokens = (len(template.system) + len(rendered.user)) / DEFAULT_CHARS_PER_TOKEN
     options = template.options
     return {

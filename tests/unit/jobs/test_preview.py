@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from simulation.world import SimHost, World
+from simulation.world import SCORE_TEMPLATE, SimHost, World
 
 from scorer.errors import UsageError
 from scorer.jobs.preview import preview
@@ -34,3 +34,11 @@ def test_a_row_beyond_the_end_is_refused_with_the_last(tmp_path: Path) -> None:
     World(tmp_path, [], texts=["one", "two"])
     with pytest.raises(UsageError, match=r"--row 2: .* has 2 rows, the last is 1"):
         preview(str(tmp_path / "rows.parquet"), str(tmp_path / "sim.toml"), 2, {})
+
+
+def test_a_row_that_the_template_cannot_take_is_an_error_of_theirs(tmp_path: Path) -> None:
+    World(tmp_path, [], texts=["one"])
+    template = tmp_path / "letter.toml"
+    template.write_text(SCORE_TEMPLATE.replace("{{ text }}", "{{ text[5] }}"))
+    with pytest.raises(UsageError, match=r"letter.toml: row 0 cannot be put into it: .*has no element 5"):
+        preview(str(tmp_path / "rows.parquet"), str(template), 0, {})
