@@ -88,7 +88,7 @@ class OllamaHost:
         """One chat completion, not streamed."""
         frame = request.frame
         self._refuse_cloud(frame.model)
-        answer = await self._http.json("POST", "/api/chat", _chat_body(request))
+        answer = await self._http.json("POST", "/api/chat", chat_body(request))
         document = self._document(answer, frame)
         self._check_origin(document, frame.model)
         return self._reply(document, free_text=frame.schema is None)
@@ -177,7 +177,8 @@ def _frame_body(frame: Frame, messages: list[dict[str, str]]) -> dict[str, objec
     }
 
 
-def _chat_body(request: Request) -> dict[str, object]:
+def chat_body(request: Request) -> dict[str, object]:
+    """Return what is sent for a row, as JSON has it."""
     frame = request.frame
     body = _frame_body(frame, request.messages())
     if frame.schema is not None:

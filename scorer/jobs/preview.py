@@ -4,10 +4,15 @@ from scorer import inputs, templates
 from scorer.core.estimate import DEFAULT_CHARS_PER_TOKEN
 from scorer.core.score import json_schema
 from scorer.errors import RowFault, UsageError
+from scorer.hosts.base import Frame, Request
+from scorer.hosts.ollama import chat_body
+from scorer.templates import Template
 
 
 def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dict[str, object]:
     """Return a row's messages, schema and options, and an estimate of its tokens.
+
+    `request` is the whole body of its first try as Ollama gets it, but for the model's name, which a run chooses.
 
     UsageError if the row is not there, or the template cannot be filled from it.
     """
@@ -26,6 +31,7 @@ def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dic
         raise UsageError(f"{template.source}: row {row} cannot be put into it: {fault.message}") from None
     tokens = (len(template.system) + len(rendered.user)) / DEFAULT_CHARS_PER_TOKEN
     options = template.options
+    request = _request(template, rendered.user)
     return {
         "template": template.name,
         "row": row,
@@ -34,8 +40,17 @@ def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dic
         "system": template.system,
         "user": rendered.user,
         "control_tokens_neutralised": rendered.neutralised,
-        "schema": json_schema(template.fields),
-        "options": {"num_ctx": options.num_ctx, "num_predict": options.num_predict, "temperature": options.temperature},
+        "schema": request["format"],
+        "options": request["options"],
+        "request": request,
         "estimated_prompt_tokens": round(tokens),
         "fits": tokens + options.num_predict <= options.num_ctx,
     }
+
+
+def _request(template: Template, user: str) -> dict[str, object]:
+    options = template.options
+    frame = Frame("", template.system, json_schema(template.fields), options.num_ctx, options.think)
+    body = chat_body(Request(frame, user, options.num_predict, options.temperature, options.seed))
+    del body["model"]
+    return body

@@ -29,6 +29,7 @@ def preview_text(found: dict[str, object]) -> str:
         f"--- user (row {found['row']}) ---\n{found['user']}",
         f"--- format ---\n{json.dumps(found['schema'])}",
         f"--- options ---\n{json.dumps(found['options'])}",
+        f"--- and besides ---\n{json.dumps(_besides(found['request']))}",
         f"about {found['estimated_prompt_tokens']} prompt tokens, by 4 characters a token"
         + ("" if found["fits"] else ": will probably not fit the context"),
     ]
@@ -37,3 +38,9 @@ def preview_text(found: dict[str, object]) -> str:
     if found["control_tokens_neutralised"]:
         lines.append(f"{found['control_tokens_neutralised']} chat control tokens in the row were made harmless")
     return "\n".join(lines)
+
+
+def _besides(request: object) -> dict[str, object]:
+    """Return what is in a request that has no section of its own."""
+    own = ("messages", "format", "options")
+    return {key: value for key, value in request.items() if key not in own} if isinstance(request, dict) else {}

@@ -16,10 +16,13 @@ def test_a_preview_is_exactly_what_is_sent(tmp_path: Path) -> None:
     messages = asked.body["messages"]
     assert [m["content"] for m in messages] == [found["system"], found["user"]]  # type: ignore[attr-defined]
     assert asked.body["format"] == found["schema"]
-    assert found["options"].items() <= asked.body["options"].items()  # type: ignore[attr-defined]
+    assert found["options"] == asked.body["options"]
+    assert found["request"] == {key: value for key, value in asked.body.items() if key != "model"}
     assert found["control_tokens_neutralised"] == 1
     text = preview_text(found)
     assert str(found["user"]) in text
+    assert '"seed": 0' in text
+    assert '"think": false, "truncate": false, "shift": false, "keep_alive": "30m"' in text
     assert "1 chat control tokens in the row were made harmless" in text
 
 
