@@ -87,7 +87,22 @@ class HostFault(Fault):
 
 
 class HostUnusable(HostFault):
-    """The host's set-up is to blame: leave it out, say why, look again now and then."""
+    """The host's set-up is to blame: leave it out, say why, look again now and then.
+
+    `version` is what the server said of itself, where that is what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        kind: FaultKind,
+        message: str,
+        *,
+        sent: bool = True,
+        retry_after_s: float | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(kind, message, sent=sent, retry_after_s=retry_after_s)
+        self.version = version
 
 
 class RowFault(Fault):

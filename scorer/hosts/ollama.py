@@ -220,6 +220,7 @@ def _acceptable(said: object) -> Version:
             FaultKind.TOO_OLD,
             f"Ollama {excerpt(said, 40)} cannot be told to refuse prompts that do not fit; it needs {least} or newer"
             + (" (0.0.0 is a build without a version)" if version == (0, 0, 0, True) else ""),
+            version=excerpt(said, 40) or None,
         )
     return version
 

@@ -93,6 +93,7 @@ def test_check_tells_the_state_of_each_host_and_what_to_do(desk: Desk) -> None:
         assert hosts["lacking"].advice == f"scorer hosts pull {MODEL} --hosts {desk.folder}/hosts.toml --host lacking"
         assert hosts["lacking"].version == "0.34.0"
         assert "0.11.4" in hosts["old"].problem
+        assert (hosts["old"].version, hosts["gone"].version) == ("0.11.4", None)
         assert "has digest abababababab, 2 others " in hosts["odd"].problem
         assert (hosts["gone"].problem, hosts["gone"].advice) == ("Connection refused", "start it: ollama serve")
         [there] = hosts["half"].models

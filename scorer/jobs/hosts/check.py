@@ -13,7 +13,7 @@ from scorer.config import HostConfig, HostsFile
 from scorer.dispatch.lives import Life, LifeState, Terms
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
 from scorer.dispatch.served import short
-from scorer.errors import Fault, UsageError
+from scorer.errors import Fault, HostUnusable, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails
 from scorer.jobs.hosts.advice import advice, pull_command
@@ -93,7 +93,7 @@ async def check(
     async with opened(asked, outside) as hosts:
         lives = [host.life for host in hosts if host.life is not None]
         answers = await ask(lives)
-        versions = {life.config.name: life.info.version for life in answers.present if life.info}
+        versions = {life.config.name: _version(life) for life in lives}
         wanted, question = _models(file, models, answers)
         terms = Terms(wanted, {}, False, "", None, ANY_CONTEXT)
         digests = survey(answers, terms) if wanted else {}
@@ -113,6 +113,13 @@ async def check(
         reports[name] = _differing(reports[name], problem, pull_command(file, wanted))
     off = {config.name: _off(config) for config in configs}
     return Report(tuple((off | reports).values()), wanted, question)
+
+
+def _version(life: Life) -> str | None:
+    """Return the version of a host that answered, also of one that is left out because of it."""
+    if life.info is not None:
+        return life.info.version
+    return life.fault.version if isinstance(life.fault, HostUnusable) else None
 
 
 def _models(file: HostsFile, models: Sequence[str], answers: Answers) -> tuple[tuple[str, ...], str]:
