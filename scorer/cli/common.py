@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from scorer import __version__
 from scorer.cli.completion import hosts_files, job_names, template_names
-from scorer.errors import ScorerError, UsageError
+from scorer.errors import ScorerError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -76,8 +77,29 @@ def say(text: str) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print what was asked for: on stdout; a terminal gets it without what could upset it, a file to the letter."""
+    """Print what was asked for: on stdout; a terminal gets it without what could upset it, a file to the letter.
+
+    Nothing if nobody reads any more, as at the end of `| head`; StoreError if it cannot be written.
+    """
+    try:
+        print_now(text)
+    except BrokenPipeError:
+        _leave_stdout()
+    except OSError as error:
+        _leave_stdout()
+        raise StoreError(f"cannot write to standard output: {error.strerror}") from None
+
+
+def print_now(text: str) -> None:
+    """Print as `print_text` does, but with OSError if nobody reads any more: for those who would go on printing."""
     typer.echo(_harmless(text) if sys.stdout.isatty() else text)
+
+
+def _leave_stdout() -> None:
+    """Let the rest lead nowhere: Python would try to write it once more as it ends, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def print_json(value: object) -> None:
@@ -89,8 +111,7 @@ def print_json(value: object) -> None:
 
 def print_line(value: object) -> None:
     """Print one JSON object on one line of stdout, at once; OSError if nobody listens any more."""
-    print_text(json.dumps(value, default=str))
-    sys.stdout.flush()
+    print_now(json.dumps(value, default=str))
 
 
 def _harmless(text: str) -> str:

@@ -17,6 +17,7 @@ from scorer.cli.common import (
     app,
     print_json,
     print_line,
+    print_now,
     print_text,
     say,
 )
@@ -75,7 +76,7 @@ def _watch(folder: Path, json_wanted: bool) -> None:
         watch.watch_terminal(folder, console)
     else:
         watch.watch_plainly(
-            folder, lambda posting, words: print_text(watch.plain_words(posting, words)), watch.LINE_EVERY_S
+            folder, lambda posting, words: print_now(watch.plain_words(posting, words)), watch.LINE_EVERY_S
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from doubles.ollama import OllamaDouble
+from made_jobs import MadeJob, texts
 from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, Desk, refused_url
 
 from scorer.jobs.board import read_posting
@@ -74,3 +75,50 @@ def test_a_run_with_closed_streams_ends_as_any_other(tmp_path: Path, wanted: tup
         closing = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *desk.command(*JUDGE, *wanted)]
         assert subprocess.run(closing, cwd=tmp_path, env=desk.environment(), check=False).returncode == 0
     assert pq.read_table(desk.job / "results").num_rows == 1
+
+
+ASKED = {"status": ("status",), "jobs as JSON": ("jobs", "--json"), "a template": ("prompts", "show", "quality")}
+
+
+@pytest.fixture
+def with_a_job(tmp_path: Path) -> Desk:
+    MadeJob(table=texts(20)).write(tmp_path)
+    return Desk(tmp_path)
+
+
+@pytest.mark.parametrize("command", ASKED.values(), ids=ASKED)
+def test_a_command_whose_reader_has_gone_ends_quietly(with_a_job: Desk, command: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert _printed_to(writing, with_a_job, command) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("command", ASKED.values(), ids=ASKED)
+def test_a_command_that_cannot_write_what_was_asked_for_says_so(with_a_job: Desk, command: tuple[str, ...]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    said = "scorer: cannot write to standard output: No space left on device\n"
+    assert _printed_to(full, with_a_job, command) == (4, said)
+
+
+def test_watching_ends_when_nobody_reads_any_more(with_a_job: Desk) -> None:
+    for wanted in ((), ("--json",)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        assert _printed_to(writing, with_a_job, ("status", "--watch", *wanted)) == (0, "")
+
+
+def _printed_to(out: int, desk: Desk, command: tuple[str, ...]) -> tuple[int, str]:
+    """Return the exit code of a command with this standard output, and what it said on the other stream."""
+    with os.fdopen(out, "w") as stdout:
+        ended = subprocess.run(
+            desk.command(*command),
+            cwd=desk.folder,
+            env=desk.environment(),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=RUN_TIMEOUT_S,
+        )
+    return ended.returncode, ended.stderr
