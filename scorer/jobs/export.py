@@ -78,7 +78,7 @@ def export(folder: Path, options: ExportOptions) -> Exported:
     """
     format_ = Format.of(options.to)
     spec = read_spec(folder)
-    dataset = found_again(spec.name, spec.dataset, options.dataset) if options.join else None
+    dataset = found_again(folder.name, spec.dataset, options.dataset) if options.join else None
     check_place(options.to, folder, spec, force=options.force, sources=dataset.files if dataset else ())
     if options.escape_formulas and format_.name != "csv":
         raise UsageError(f"--escape-formulas is for CSV, and {options.to} will be {format_.name}")
@@ -159,7 +159,7 @@ class _Export:
                 dead += _dead(batch)
         _move(unfinished, to, force=self._options.force)
         return Exported(
-            job=self._found.spec.name,
+            job=self._found.folder.name,
             file=to,
             format=format_.name,
             rows=written,

@@ -87,11 +87,14 @@ def _last_change(folder: Path) -> float:
 
 
 def find_job(runs_dir: Path, name: str) -> Path:
-    """Return the folder of a job that exists; UsageError names the nearest and the rest."""
-    folder = runs_dir / check_name(name)
-    if (folder / FILE).is_file():
-        return folder
+    """Return the folder of a job that exists; UsageError names the nearest and the rest.
+
+    Whatever is listed can be named: a job that was moved aside may have a longer name than a new one.
+    """
     known = [path.name for path in jobs_in(runs_dir)]
+    if name in known:
+        return runs_dir / name
+    check_name(name)
     if not known:
         raise UsageError(f"no job {name!r}: there are no jobs in {runs_dir} (--runs-dir names another folder)")
     near = get_close_matches(name, known, 1)

@@ -14,6 +14,7 @@ from made_jobs import MadeJob, texts
 from scorer.errors import StoreError, UsageError
 from scorer.jobs import rows_in_order
 from scorer.jobs.export import ExportOptions, export
+from scorer.jobs.folder import move_aside
 
 ROWS = 200
 TABLE = texts(
@@ -85,6 +86,14 @@ def test_an_input_that_differs_from_a_result_only_in_case_can_be_chosen_by(tmp_p
     export(job, ExportOptions(to=tmp_path / "out.parquet", join=True, where='"Score_input" = 9'))
     table = pq.read_table(tmp_path / "out.parquet")
     assert (table["row"].to_pylist(), table["Score_input"].to_pylist()) == ([9], [9])
+
+
+def test_a_job_that_was_moved_aside_is_told_by_the_name_that_it_has_now(job: Path, tmp_path: Path) -> None:
+    aside = move_aside(job)
+    assert export(aside, ExportOptions(to=tmp_path / "out.parquet")).job == aside.name == "judged.1"
+    (tmp_path / "rows.parquet").unlink()
+    with pytest.raises(UsageError, match=r"where job judged\.1 had its dataset"):
+        export(aside, ExportOptions(to=tmp_path / "out.csv", join=True))
 
 
 def test_a_condition_that_nothing_meets_gives_a_file_with_no_rows(job: Path, tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_an_old_job_is_moved_to_the_next_free_number(tmp_path: Path) -> None:
     assert (tmp_path / "a.1" / FILE).is_file()
 
 
+def test_a_job_that_was_moved_aside_is_found_however_long_its_name(tmp_path: Path) -> None:
+    aside = move_aside(job(tmp_path, "x" * MAX_NAME))
+    assert find_job(tmp_path, f"{'x' * MAX_NAME}.1") == aside
+
+
 def test_a_lock_is_held_once_and_told_of(tmp_path: Path) -> None:
     folder = job(tmp_path, "a")
     assert not is_locked(folder)
