@@ -137,7 +137,8 @@ class _Csv:
     def _plain(self, array: pa.Array, field: pa.Field) -> pa.Array:
         wanted = field.type
         if array.type != wanted:
-            array = pa.array(_texts(array, field.name), wanted)
+            number = types.is_floating(wanted)
+            array = array.cast(wanted) if number else pa.array(_texts(array, field.name), wanted)
         if self._escapes and (types.is_string(wanted) or types.is_large_string(wanted)):
             risky = pc.match_substring_regex(array, f"^[{FORMULA_STARTS}]".replace("-", r"\-"))
             quoted = pc.binary_join_element_wise(pa.scalar("'", wanted), array, pa.scalar("", wanted))
@@ -197,9 +198,11 @@ def plain(value: object) -> object:
 
 
 def _csv_type(type_: pa.DataType) -> pa.DataType:
+    if types.is_float16(type_):
+        return pa.float64()  # Arrow's own writer has no halves
     kept = (
         types.is_primitive(type_)  # numbers, booleans, dates and times
-        and not (types.is_duration(type_) or types.is_float16(type_) or types.is_interval(type_))
+        and not (types.is_duration(type_) or types.is_interval(type_))
     )
     return type_ if kept or types.is_string(type_) or types.is_large_string(type_) else pa.string()
 

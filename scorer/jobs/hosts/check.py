@@ -12,7 +12,6 @@ import anyio
 from scorer.config import HostConfig, HostsFile
 from scorer.dispatch.lives import Life, LifeState, Terms
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
-from scorer.dispatch.served import short
 from scorer.errors import Fault, HostUnusable, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails

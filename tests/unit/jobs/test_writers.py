@@ -146,6 +146,17 @@ def test_a_value_that_a_format_cannot_say_is_told_with_its_column_and_what_to_do
     assert ("--join" if name.endswith("parquet") else ".parquet") in str(error.value).split("; ")[-1]
 
 
+def test_csv_has_halves_as_it_has_other_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    numbers = [1.5, float("nan"), float("-inf"), -0.25, None]
+    batch = pa.record_batch({"half": pa.array(numbers, pa.float16()), "double": pa.array(numbers, pa.float64())})
+    writer = open_writer(path, Format.of(path), batch.schema, escape_formulas=True)
+    writer.write(batch)
+    writer.close()
+    lines = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert [line["half"] for line in lines] == [line["double"] for line in lines] == ["1.5", "nan", "-inf", "-0.25", ""]
+
+
 @pytest.mark.parametrize("start", "=+-@\t\r")
 def test_every_start_that_a_spreadsheet_runs_is_escaped(tmp_path: Path, start: str) -> None:
     path = tmp_path / "a.csv"
