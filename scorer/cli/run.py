@@ -20,6 +20,7 @@ from scorer.cli.common import (
     Prompt,
     RunsDir,
     app,
+    new_name,
     pairs,
     say,
 )
@@ -82,7 +83,7 @@ def run(
         models=tuple(dict.fromkeys(model or ())),
         columns=pairs(column or []),
         keep=tuple(dict.fromkeys(keep or ())),
-        job=job,
+        job=new_name(job),
         runs_dir=runs_dir,
         limit=limit,
         sample=sample,

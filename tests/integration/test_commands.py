@@ -345,6 +345,8 @@ MISTAKES = {
     "a hosts file with a wrong key": ((*RUN, "--hosts", "wrong-hosts.toml"), ("wrong-hosts.toml", "slots")),
     "a hosts file that is no TOML": ((*RUN, "--hosts", "no-toml.toml"), ("no-toml.toml", "line")),
     "a job name that leads elsewhere": ((*RUN, "--job", "../elsewhere"), ("../elsewhere", "lower-case")),
+    "an empty job name": ((*RUN, "--job", ""), ("''", "lower-case")),
+    "an empty name of a benchmark": (("bench", "run", "arc", "--job", ""), ("''", "lower-case")),
     "two kinds of pilot": ((*RUN, "--limit", "1", "--sample", "1"), ("--limit", "--sample")),
     "status without jobs": (("status",), ("runs",)),
     "resume without jobs": (("resume",), ("runs",)),
