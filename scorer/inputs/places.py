@@ -40,6 +40,8 @@ def find(source: str) -> Place:
         return _folder(path)
     if path.exists():
         return _file(path)
+    if path.is_symlink():
+        raise UsageError(f"dataset {source} is a link to {path.readlink()}, which is not there")
     if glob.has_magic(source):
         matched = [Path(name) for name in glob.glob(str(path), recursive=True)]
         files = [match for match in matched if match.is_file()]

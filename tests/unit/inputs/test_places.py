@@ -248,3 +248,10 @@ def test_a_source_has_a_short_name(source: str, expected: str) -> None:
 def test_natural_order_is_that_of_the_numbers(numbers: list[int]) -> None:
     names = [f"part-{number}.parquet" for number in numbers]
     assert sorted(names, key=naturally) == [f"part-{number}.parquet" for number in sorted(numbers)]
+
+
+def test_a_link_that_leads_nowhere_is_told_with_where_it_leads(tmp_path: Path) -> None:
+    link = tmp_path / "rows.parquet"
+    link.symlink_to(tmp_path / "gone.parquet")
+    with pytest.raises(UsageError, match=r"rows.parquet is a link to .*gone.parquet, which is not there"):
+        open_dataset(str(link))
