@@ -52,6 +52,15 @@ class Status:
     posting: Posting | None = None
     score_words: tuple[str, ...] = ()
 
+    @property
+    def selection(self) -> str:
+        """Which rows the job is about, in words; job.toml knows the last pilot only, and nothing is ever taken out."""
+        asked = self.spec.selection
+        if asked.kind == "all" or self.counts.total <= self.spec.tasks:
+            return str(asked)
+        rows = self.counts.total // (len(self.spec.models) * self.spec.samples)
+        return f"{rows} rows of several pilots, the last one for {asked}"
+
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
         overall: Counter[float] = sum(self.scores.values(), Counter())
@@ -62,7 +71,7 @@ class Status:
             "models": list(self.spec.models),
             "dataset": self.spec.dataset.source,
             "template": self.spec.template.name,
-            "selection": str(self.spec.selection),
+            "selection": self.selection,
             "total": self.counts.pending + self.counts.done + self.counts.dead,
             **asdict(self.counts),
             "rows_per_s": self.rows_per_s,

@@ -19,7 +19,7 @@ def report(status: Status) -> str:
     counts = status.counts
     lines = [
         f"{status.folder.name}: {status.state}, {_share(status)}",
-        f"  {counts.done:,} done, {counts.dead:,} dead, {counts.pending:,} to do; {status.spec.selection}",
+        f"  {counts.done:,} done, {counts.dead:,} dead, {counts.pending:,} to do; {status.selection}",
         f"  {', '.join(status.spec.models)} on {one_line(status.spec.dataset.source)}",
         f"  {duration(status.elapsed_s)} of work so far, last activity {moment(status.last_activity)}",
     ]

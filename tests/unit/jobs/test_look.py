@@ -101,6 +101,20 @@ def test_a_job_whose_template_was_damaged_still_has_a_status(tmp_path: Path) -> 
     assert status(job).counts.done == 30
 
 
+def test_rows_of_several_pilots_are_not_said_to_be_those_of_the_last(world: World) -> None:
+    world.run(limit=10)
+    assert status(world.job).selection == "the first 10 rows"
+    world.run(sample=10)
+    world.run(limit=3)
+    found = status(world.job)
+    assert 10 < found.counts.total < 20
+    assert found.selection == f"{found.counts.total} rows of several pilots, the last one for the first 3 rows"
+    assert found.as_json()["selection"] == found.selection
+    assert found.selection in report(found)
+    world.run()
+    assert status(world.job).selection == "all rows"
+
+
 def test_a_job_that_lost_its_database_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     job = MadeJob(table=texts(30)).write(tmp_path)
     for path in job.glob(f"{DATABASE}*"):
