@@ -30,6 +30,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="A Parquet, JSONL, CSV or Arrow file, a folder or glob of them, or hf://name[:config][/split]."
+    ),
+]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the jobs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; people's text goes to stderr.")]
 JobArgument = Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scorer.cli.common import Json, Prompt, app, pairs, print_json, print_text
+from scorer.cli.common import Dataset, Json, Prompt, app, pairs, print_json, print_text
 from scorer.cli.completion import template_names
 
 prompts = typer.Typer(help="The templates that ship with scorer, and what they make of a row.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def show_prompt(
 
 @prompts.command("preview")
 def preview_prompt(
-    dataset: Annotated[str, typer.Argument(help="A Parquet or JSONL file.")],
+    dataset: Dataset,
     prompt: Prompt = "quality",
     row: Annotated[int, typer.Option(min=0, help="Which row, counted from 0.")] = 0,
     column: Annotated[list[str] | None, typer.Option(help="Fill a template variable: VARIABLE=COLUMN.")] = None,

@@ -14,6 +14,7 @@ from scorer.cli.common import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     RUNS,
+    Dataset,
     HostsOption,
     JobArgument,
     Json,
@@ -54,7 +55,7 @@ def _view(json_wanted: bool) -> "JsonView | PlainView | TerminalView":
 @app.command()
 @unattended()
 def run(
-    dataset: Annotated[str, typer.Argument(help="A Parquet or JSONL file.")],
+    dataset: Dataset,
     hosts: HostsOption = None,
     prompt: Prompt = "quality",
     model: Annotated[list[str] | None, typer.Option(help="Model to score with; may be given several times.")] = None,
