@@ -80,7 +80,7 @@ def report(folder: Path, to: Path, *, force: bool = True) -> Reported:
     text = page(look, known, compared, datetime.now(UTC))
     _write(to, text)
     counts = look.counts
-    return Reported(look.spec.name, to, counts.done, counts.dead, counts.pending, to.stat().st_size)
+    return Reported(folder.name, to, counts.done, counts.dead, counts.pending, to.stat().st_size)
 
 
 def page(look: Status, known: Facts, compared: tuple[Offset, ...], now: datetime) -> str:

@@ -9,6 +9,7 @@ import pytest
 from made_jobs import MadeJob, texts
 
 from scorer.errors import UsageError
+from scorer.jobs.folder import move_aside
 from scorer.report.facts import HostFacts, Throughput
 from scorer.report.page import report
 from scorer.report.plots import throughput_plot
@@ -140,3 +141,9 @@ def test_time_has_ticks_whatever_the_span(span_s: float) -> None:
     assert svg == "", "no host, nothing to draw"
     host = HostFacts("h", 1, 1, 1, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1)
     assert throughput_plot(throughput, [host]).count("<text") > 6
+
+
+def test_a_job_that_was_moved_aside_is_told_by_the_name_that_it_has_now(tmp_path: Path) -> None:
+    aside = move_aside(MadeJob(table=texts(60)).write(tmp_path))
+    assert report(aside, tmp_path / "report.html").job == "judged.1"
+    assert "scorer retry judged.1" in (tmp_path / "report.html").read_text(encoding="utf-8")
