@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from scorer.dispatch.lives import short
+from scorer.dispatch.served import short
 
 
 def odd_ones(digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
