@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scorer.errors import Damaged, StoreError, UsageError
+from scorer.errors import StoreError, UsageError
 from scorer.jobs.spec import FILE, JobSpec, read_spec
 from scorer.results import sync_folder
 
@@ -100,24 +100,6 @@ def find_job(runs_dir: Path, name: str) -> Path:
     near = get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[-5:])}"
     raise UsageError(f"no job {name!r} in {runs_dir}; {hint}")
-
-
-def database_of(folder: Path) -> Path:
-    """Return a job's database; UsageError if the job has not begun, Damaged if its database is gone."""
-    database = folder / DATABASE
-    if database.exists():
-        return database
-    if (orphan := orphaned_part(folder)) is not None:
-        raise Damaged(
-            f"{database} is missing, but there is {orphan}: the database was lost, "
-            f"and `scorer verify {folder.name}` says what that means"
-        )
-    raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
-
-
-def orphaned_part(folder: Path) -> str | None:
-    """Return the name of a file of results, which there is only once a job has begun."""
-    return min((path.name for path in (folder / RESULTS).glob("*.parquet")), default=None)
 
 
 def make_folder(folder: Path) -> None:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorer.core.result import Counts
-from scorer.errors import StoreError
+from scorer.errors import StoreError, UsageError
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import RESULTS, database_of
+from scorer.jobs.folder import DATABASE, RESULTS
 from scorer.jobs.spec import JobSpec, read_spec, schema_of
 from scorer.queue import Reader
 from scorer.results import part_name, write_dead, write_part
@@ -35,11 +35,12 @@ class Gathered:
 def gather(folder: Path, scratch_dir: Path) -> Gathered:
     """Find a job's results, putting what is not published yet into files in a scratch folder that exists.
 
-    Raises UsageError if the job has not begun, StoreError if its database or a published part is missing or
-    damaged.
+    Raises UsageError if the job has not begun, StoreError if a published part is missing or damaged.
     """
     spec = read_spec(folder)
-    reader = Reader.open(database_of(folder))
+    if not (folder / DATABASE).exists():
+        raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
+    reader = Reader.open(folder / DATABASE)
     try:
         counts = reader.counts()
         parts, last_seq = reader.extent()

@@ -15,7 +15,7 @@ from scorer.core.result import Counts, DeadKind, HostTotals
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.asking import score_words
 from scorer.jobs.board import Posting, live_posting
-from scorer.jobs.folder import DATABASE, RESULTS, database_of, find_job, is_locked, jobs_in, passed_over
+from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in, passed_over
 from scorer.jobs.spec import JobSpec, read_spec
 from scorer.queue import Reader
 from scorer.results import DEAD_FILE
@@ -113,7 +113,9 @@ def status(folder: Path, now: float | None = None) -> Status:
     """Read a job's status; short reads only, so that a running job is not held up."""
     now = time.time() if now is None else now
     spec = read_spec(folder)
-    reader = Reader.open(database_of(folder))
+    if not (folder / DATABASE).exists():
+        raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
+    reader = Reader.open(folder / DATABASE)
     try:
         counts = reader.counts()
         recent = reader.recent(now, RECENT_S)

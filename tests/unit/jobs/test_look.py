@@ -12,10 +12,9 @@ from made_jobs import MadeJob, texts
 from pydantic_core import to_json
 from simulation.world import EPOCH_S, SimHost, World
 
-from scorer.errors import Damaged, UsageError
+from scorer.errors import UsageError
 from scorer.jobs.board import FILE as BOARD
 from scorer.jobs.board import read_posting
-from scorer.jobs.export import ExportOptions, export
 from scorer.jobs.folder import DATABASE, locked
 from scorer.jobs.look import all_jobs, named_or_latest, status
 from scorer.jobs.mend import verify
@@ -113,20 +112,6 @@ def test_rows_of_several_pilots_are_not_said_to_be_those_of_the_last(world: Worl
     assert found.selection in report(found)
     world.run()
     assert status(world.job).selection == "all rows"
-
-
-def test_a_job_that_lost_its_database_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
-    job = MadeJob(table=texts(30)).write(tmp_path)
-    for path in job.glob(f"{DATABASE}*"):
-        path.unlink()
-    with pytest.raises(Damaged, match=r"part-00000.parquet: the database was lost, and `scorer verify judged`"):
-        status(job)
-    with pytest.raises(Damaged, match="the database was lost"):
-        export(job, ExportOptions(to=tmp_path / "out.csv"))
-    for path in (job / "results").iterdir():
-        path.unlink()
-    with pytest.raises(UsageError, match="has not begun"):
-        status(job)
 
 
 def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interrupted: World) -> None:
