@@ -140,6 +140,15 @@ def manifest(parts: Sequence[ResultFile], dead: ResultFile | None) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def listed_rows(job_dir: Path) -> tuple[int, int]:
+    """Return how many rows the manifest lists, in parts and dead; none if there is no manifest or it is torn."""
+    try:
+        content = json.loads((job_dir / MANIFEST_FILE).read_bytes())
+        return sum(part["rows"] for part in content["parts"]), (content["dead"] or {"rows": 0})["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
 def describe_file(path: Path) -> ResultFile | None:
     """Read a file's size, checksum and row count; None if it is not there, rows -1 if it is not whole."""
     with _touching(path):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scorer.errors import StoreError, UsageError
+from scorer.errors import Damaged, StoreError, UsageError
 from scorer.jobs.spec import FILE, JobSpec, read_spec
-from scorer.results import sync_folder
+from scorer.results import DEAD_FILE, MANIFEST_FILE, listed_rows, sync_folder
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_NAME = 64
@@ -59,7 +59,7 @@ def jobs_in(runs_dir: Path) -> list[Path]:
     if not runs_dir.is_dir():
         return []
     folders = [path for path in runs_dir.iterdir() if (path / FILE).is_file()]
-    return sorted(folders, key=lambda folder: (_last_change(folder), folder.name))
+    return sorted(folders, key=lambda folder: (last_change(folder), folder.name))
 
 
 def readable_jobs(runs_dir: Path) -> tuple[list[tuple[Path, JobSpec]], list[str]]:
@@ -81,7 +81,8 @@ def passed_over(folder: Path, error: UsageError) -> str:
     return f"job {folder.name} is passed over: {str(error).splitlines()[0]}"
 
 
-def _last_change(folder: Path) -> float:
+def last_change(folder: Path) -> float:
+    """Return when a job was last written to (UTC seconds)."""
     candidates = [folder / FILE, folder / DATABASE, folder / f"{DATABASE}-wal"]
     return max(path.stat().st_mtime for path in candidates if path.exists())
 
@@ -100,6 +101,24 @@ def find_job(runs_dir: Path, name: str) -> Path:
     near = get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[-5:])}"
     raise UsageError(f"no job {name!r} in {runs_dir}; {hint}")
+
+
+def check_database(folder: Path) -> None:
+    """Raise Damaged if a job has results but no database; it makes nothing and touches nothing.
+
+    To be called before a database is opened: an empty one would take its place, and what is published would then be
+    taken for a stranger's. A job that has published nothing may lack its database: it has not begun.
+    """
+    results = folder / RESULTS
+    names = [path.name for path in (*sorted(results.glob("part-*.parquet")), results / DEAD_FILE) if path.exists()]
+    if any(listed_rows(folder)):
+        names.append(MANIFEST_FILE)
+    # in this order: whoever begins the job at this moment has its database before its first result
+    if names and not (folder / DATABASE).exists():
+        raise Damaged(
+            f"{folder / DATABASE} is missing, but there is {names[0]}: what is published stays readable; "
+            "the job can go on only with a copy of its database"
+        )
 
 
 def make_folder(folder: Path) -> None:

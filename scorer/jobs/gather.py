@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from scorer.core.result import Counts
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import DATABASE, RESULTS
+from scorer.jobs.folder import DATABASE, RESULTS, check_database
 from scorer.jobs.spec import JobSpec, read_spec, schema_of
 from scorer.queue import Reader
 from scorer.results import part_name, write_dead, write_part
@@ -35,9 +35,10 @@ class Gathered:
 def gather(folder: Path, scratch_dir: Path) -> Gathered:
     """Find a job's results, putting what is not published yet into files in a scratch folder that exists.
 
-    Raises UsageError if the job has not begun, StoreError if a published part is missing or damaged.
+    Raises UsageError if the job has not begun, StoreError if the database or a published part is missing or damaged.
     """
     spec = read_spec(folder)
+    check_database(folder)
     if not (folder / DATABASE).exists():
         raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
     reader = Reader.open(folder / DATABASE)

@@ -12,13 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scorer.core.result import Counts, DeadKind, HostTotals
-from scorer.errors import StoreError, UsageError
+from scorer.errors import Damaged, StoreError, UsageError
 from scorer.jobs.asking import score_words
 from scorer.jobs.board import Posting, live_posting
-from scorer.jobs.folder import DATABASE, RESULTS, find_job, is_locked, jobs_in, passed_over
+from scorer.jobs.folder import (
+    DATABASE,
+    RESULTS,
+    check_database,
+    find_job,
+    is_locked,
+    jobs_in,
+    last_change,
+    passed_over,
+)
 from scorer.jobs.spec import JobSpec, read_spec
 from scorer.queue import Reader
-from scorer.results import DEAD_FILE
+from scorer.results import DEAD_FILE, listed_rows
 
 RECENT_S = 300.0
 EXTRAPOLATED_FROM = 2000
@@ -26,7 +35,7 @@ EXTRAPOLATED_FROM = 2000
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `scorer status` tells. `state` is running, finished, interrupted or new.
+    """Everything that `scorer status` tells. `state` is running, finished, interrupted, new or damaged.
 
     `posting` is what a run that goes on now believes. Of a pilot, `whole_tasks` are the tasks of the whole dataset and
     `whole_s` the seconds that they would take on the same hosts, None when that is not known or it is no pilot.
@@ -110,9 +119,13 @@ def _histogram(counts: Counter[float], words: Sequence[str]) -> dict[str, int]:
 
 
 def status(folder: Path, now: float | None = None) -> Status:
-    """Read a job's status; short reads only, so that a running job is not held up."""
+    """Read a job's status; short reads only, so that a running job is not held up.
+
+    Raises UsageError if the job has not begun, StoreError if its database cannot be read, Damaged if it is lost.
+    """
     now = time.time() if now is None else now
     spec = read_spec(folder)
+    check_database(folder)
     if not (folder / DATABASE).exists():
         raise UsageError(f"job {folder.name} was submitted but has not begun; `scorer resume {folder.name}` begins it")
     reader = Reader.open(folder / DATABASE)
@@ -274,11 +287,36 @@ def named_or_latest(runs_dir: Path, name: str | None) -> Path:
 
 
 def all_jobs(runs_dir: Path) -> tuple[list[Status], list[str]]:
-    """Return the status of every job in a runs folder, and a line for each that cannot be read."""
+    """Return the status of every job in a runs folder, and a line for each that cannot be read.
+
+    Damaged ones are among both.
+    """
     found, unreadable = [], []
     for folder in jobs_in(runs_dir):
         try:
             found.append(status(folder))
         except (UsageError, StoreError) as error:
             unreadable.append(f"{folder.name}: {error}")
+            if isinstance(error, Damaged):
+                found.append(_damaged(folder))
     return sorted(found, key=lambda status: status.last_activity), unreadable
+
+
+def _damaged(folder: Path) -> Status:
+    """Return what can be said of a job without its database: how much of it is published."""
+    spec = read_spec(folder)
+    done, dead = listed_rows(folder)
+    return Status(
+        folder=folder,
+        spec=spec,
+        state="damaged",
+        counts=Counts(max(spec.tasks - done - dead, 0), done, dead),
+        rows_per_s=0.0,
+        eta_s=None,
+        elapsed_s=0.0,
+        last_activity=last_change(folder),
+        hosts=[],
+        recent={},
+        scores={},
+        dead=[],
+    )

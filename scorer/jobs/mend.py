@@ -10,7 +10,7 @@ import tomlkit
 
 from scorer.errors import Damaged, UsageError
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import DATABASE, RESULTS, locked
+from scorer.jobs.folder import DATABASE, check_database, locked
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, read_spec, schema_of, write_spec
 from scorer.publish import DAMAGE, Finding, Publisher
 from scorer.queue import Queue, Reader
@@ -62,10 +62,6 @@ def verify(folder: Path) -> list[Finding]:
 
     Raises StoreError where the disk does not let it look or repair.
     """
-    missing = not (folder / DATABASE).exists()
-    if missing and (orphans := sorted(path.name for path in (folder / RESULTS).glob("*.parquet"))):
-        # opening the queue would make an empty one, and then nothing would tell any more that it was lost
-        return [Finding(f"{folder / DATABASE} is missing, but there is {orphans[0]}", DAMAGE, repaired=False)]
     try:
         with _opened(folder) as (_, _, publisher):
             return [*_stale_spec(folder), *publisher.verify(repair=True)]
@@ -82,6 +78,7 @@ def _stale_spec(folder: Path) -> Iterator[Finding]:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[JobSpec, Queue, Publisher]]:
+    check_database(folder)
     with locked(folder):
         spec = read_spec(folder)
         template = thawed(spec.template, folder)

@@ -31,7 +31,7 @@ from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.asking import answer_schema, recipes_of, thawed
 from scorer.jobs.board import Board
-from scorer.jobs.folder import DATABASE, RESULTS, check_name, find_job, locked, make_folder, move_aside
+from scorer.jobs.folder import DATABASE, RESULTS, check_database, check_name, find_job, locked, make_folder, move_aside
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog, logger
 from scorer.jobs.look import latest_unfinished
@@ -256,6 +256,7 @@ class _Run:
     # -- the folder -------------------------------------------------------------------------------------------------
 
     def _open(self, stack: AsyncExitStack, folder: Path) -> Queue:
+        check_database(folder)
         stack.enter_context(locked(folder))
         return self._enter(stack, folder)
 
@@ -286,6 +287,7 @@ class _Run:
         if self._options is None:
             raise AssertionError("a resumed job has a folder")
         folder = self._options.runs_dir / spec.name
+        check_database(folder)
         try:
             make_folder(folder)
         except OSError as error:

@@ -20,6 +20,7 @@ from scorer.results import (
     ResultFile,
     check_file,
     describe_file,
+    listed_rows,
     remove_file,
     results_schema,
     same_rows,
@@ -193,6 +194,18 @@ def test_the_manifest_lists_what_is_published(folders: Folders, tmp_path: Path) 
     }
     write_manifest(tmp_path, folders[1], [], None)
     assert json.loads((tmp_path / "manifest.json").read_text()) == {"rows": 0, "parts": [], "dead": None}
+
+
+def test_how_many_rows_the_manifest_lists_is_read_from_it(folders: Folders, tmp_path: Path) -> None:
+    assert listed_rows(tmp_path) == (0, 0), "there is none"
+    parts = [ResultFile("part-00000.parquet", 5, 1, ""), ResultFile("part-00001.parquet", 2, 1, "")]
+    write_manifest(tmp_path, folders[1], parts, ResultFile("dead.parquet", 3, 1, ""))
+    assert listed_rows(tmp_path) == (7, 3)
+    write_manifest(tmp_path, folders[1], parts, None)
+    assert listed_rows(tmp_path) == (7, 0)
+    for torn in ("", "{}", "[1]", '{"parts": [{}], "dead": null}', "\0"):
+        (tmp_path / "manifest.json").write_text(torn)
+        assert listed_rows(tmp_path) == (0, 0)
 
 
 class TestCheckFile:

@@ -102,16 +102,6 @@ def test_a_damaged_database_is_a_finding_and_nothing_is_touched(tmp_path: Path, 
     assert not list((world.job / "results").glob("part-*"))
 
 
-def test_a_database_that_was_lost_is_a_finding_and_no_empty_one_takes_its_place(tmp_path: Path) -> None:
-    world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
-    world.run()
-    (world.job / "queue.sqlite").unlink()
-    (finding,) = verify(world.job)
-    assert not finding.repaired
-    assert "queue.sqlite is missing, but there is part-00000.parquet" in finding.problem
-    assert not (world.job / "queue.sqlite").exists()
-
-
 def test_what_a_crash_left_of_the_job_file_is_removed(tmp_path: Path) -> None:
     world = World(tmp_path, [SimHost("a", 0.1)], rows=30)
     world.run()
