@@ -7,7 +7,7 @@ import typer
 
 from scorer.cli.common import RUNS, HostsOption, Json, RunsDir, app, new_name, print_json, print_text
 from scorer.cli.completion import suite_names
-from scorer.cli.run import OnFinish, ShareHosts, follow
+from scorer.cli.run import AllowMixedModels, OnFinish, ShareHosts, follow
 from scorer.cli.signals import unattended
 
 bench = typer.Typer(help="Benchmark evaluation runs of one's own models.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def run(
     job: Annotated[str | None, typer.Option(help="The job's name; default from suites and models.")] = None,
     runs_dir: RunsDir = RUNS,
     patience: Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")] = 1800.0,
-    allow_mixed_models: Annotated[bool, typer.Option(help="Go on though hosts have different digests.")] = False,
+    allow_mixed_models: AllowMixedModels = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,
     share_hosts: ShareHosts = False,
     on_finish: OnFinish = None,

@@ -37,6 +37,7 @@ OnFinish = Annotated[
     typer.Option(metavar="CMD", help="Run this shell command when the run ends; SCORER_STATE and others tell it how."),
 ]
 ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on this machine uses, too.")]
+AllowMixedModels = Annotated[bool, typer.Option(help="Go on though hosts have different digests.")]
 
 
 def _view(json_wanted: bool) -> "JsonView | PlainView | TerminalView":
@@ -67,7 +68,7 @@ def run(
     sample: Annotated[int | None, typer.Option(min=1, help="Only N rows spread over the dataset, as a pilot.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Score each row K times.")] = 1,
     patience: Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")] = 1800.0,
-    allow_mixed_models: Annotated[bool, typer.Option(help="Go on though hosts have different digests.")] = False,
+    allow_mixed_models: AllowMixedModels = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,
     share_hosts: ShareHosts = False,
     on_finish: OnFinish = None,
@@ -104,14 +105,17 @@ def resume(
     hosts: Annotated[Path | None, typer.Option(help="Where the hosts file is now.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Where the dataset is now.")] = None,
     runs_dir: RunsDir = RUNS,
+    allow_mixed_models: AllowMixedModels = False,
     share_hosts: ShareHosts = False,
     on_finish: OnFinish = None,
     json_: Json = False,
 ) -> None:
     """Go on with a job from what its folder froze."""
+    from scorer.jobs.run import Switches
     from scorer.jobs.run import resume as resume_job
 
-    resumed = partial(resume_job, runs_dir, job, hosts, dataset, share_hosts=share_hosts)
+    switches = Switches(allow_mixed_models=allow_mixed_models, share_hosts=share_hosts)
+    resumed = partial(resume_job, runs_dir, job, hosts, dataset, switches=switches)
     follow(lambda view: resumed(view=view), json_, on_finish)
 
 

@@ -115,12 +115,14 @@ def _offers(life: Life) -> list[str]:
 def admit(answers: Answers, terms: Terms) -> dict[str, str]:
     """Return the digest of each model that all present hosts share, empty where none of them reports one.
 
-    Moves to `left_out` who may not take part. UsageError if digests are mixed.
+    Moves to `left_out` who may not take part, also those with another digest than the job has frozen. UsageError if
+    digests are mixed and none is frozen, or if nobody has the frozen ones and nobody else may yet come.
     """
     digests = survey(answers, terms)
     if not terms.allow_mixed:
+        _leave_out_others(answers, terms, digests)
         for model, by_host in digests.items():
-            _refuse_mixed(model, by_host, terms.digests)
+            _refuse_mixed(model, by_host)
     agreed = {model: set(by_host.values()) for model, by_host in digests.items()}
     return {model: found.pop() for model, found in agreed.items() if len(found) == 1}
 
@@ -139,18 +141,39 @@ def survey(answers: Answers, terms: Terms) -> dict[str, dict[str, str]]:
             for model, info in open_terms.serves(life.config, life.info).items():
                 digests[model][life.config.name] = info.digest or ""
         except HostUnusable as fault:
-            life.leave_out(fault)
-            life.info = None
-            answers.left_out[life.config.name] = fault.message
+            _leave_out(life, fault, answers)
     return digests
 
 
-def _refuse_mixed(model: str, by_host: Mapping[str, str], frozen: Mapping[str, str]) -> None:
-    known = {"the job's earlier rows": frozen[model]} if model in frozen else {}
-    everywhere = {**known, **by_host}
-    if len(set(everywhere.values())) <= 1:
+def _leave_out(life: Life, fault: HostUnusable, answers: Answers) -> None:
+    life.leave_out(fault)
+    life.info = None
+    answers.left_out[life.config.name] = fault.message
+
+
+def _leave_out_others(answers: Answers, terms: Terms, digests: Mapping[str, dict[str, str]]) -> None:
+    """Take out of `digests` who has another than the job has frozen: the earlier rows say who is wrong."""
+    others = set()
+    for life in answers.present:
+        if life.info is None:
+            continue
+        try:
+            terms.serves(life.config, life.info)
+        except HostUnusable as fault:
+            _leave_out(life, fault, answers)
+            others.add(life.config.name)
+    may_come = answers.absent or answers.in_use or any(life.info for life in answers.present)
+    for model, by_host in digests.items():
+        if others and not may_come and model in terms.digests:
+            _refuse_mixed(model, {"the job's earlier rows": terms.digests[model], **by_host})
+        for name in others:
+            by_host.pop(name, None)
+
+
+def _refuse_mixed(model: str, by_host: Mapping[str, str]) -> None:
+    if len(set(by_host.values())) <= 1:
         return
-    listing = "\n".join(f"  {name}: {short(digest)}" for name, digest in everywhere.items())
+    listing = "\n".join(f"  {name}: {short(digest)}" for name, digest in by_host.items())
     raise UsageError(
         f"the hosts do not have the same {model} (digests differ): their scores would not be comparable\n{listing}\n"
         "Pull it anew where it is old, give model_digest for hosts that report none, "

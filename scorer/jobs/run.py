@@ -68,8 +68,9 @@ class Ended:
 class Switches:
     """What may differ from one run of a job to the next."""
 
-    patience_s: float
-    allow_mixed_models: bool
+    patience_s: float = PATIENCE_S
+    allow_mixed_models: bool = False
+    share_hosts: bool = False
 
 
 Signals = Callable[[], AbstractContextManager[AsyncIterator[int]]]
@@ -117,9 +118,8 @@ def start(drafted: Draft, options: RunOptions, view: View, signals: Signals = pr
     if folder is not None and options.fresh:
         view.event(_moved_aside(folder))
         folder = None
-    switches = Switches(options.patience_s, options.allow_mixed_models)
-    work = _Run(drafted, folder, switches, view, options)
-    return _in_loop(work, share_hosts=options.share_hosts, signals=signals)
+    switches = Switches(options.patience_s, options.allow_mixed_models, options.share_hosts)
+    return _in_loop(_Run(drafted, folder, switches, view, options), switches, signals)
 
 
 def resume(
@@ -128,15 +128,16 @@ def resume(
     hosts: Path | None,
     dataset: str | None,
     view: View,
-    *,
-    share_hosts: bool = False,
+    switches: Switches = Switches(),
 ) -> Ended:
-    """Go on with a job from what its folder froze: the latest unfinished one if none is named."""
+    """Go on with a job from what its folder froze: the latest unfinished one if none is named.
+
+    Mixed models stay allowed in a job in which they once were.
+    """
     _tune_process()
     folder = find_job(runs_dir, job) if job else latest_unfinished(runs_dir, _telling(view))
     drafted = reopened(folder, dataset, hosts)
-    switches = Switches(PATIENCE_S, drafted.spec.allow_mixed_models)
-    return _in_loop(_Run(drafted, folder, switches, view, None), share_hosts=share_hosts)
+    return _in_loop(_Run(drafted, folder, switches, view, None), switches)
 
 
 def _moved_aside(folder: Path) -> Event:
@@ -157,9 +158,9 @@ def _tune_process() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-def _in_loop(work: "_Run", *, share_hosts: bool, signals: Signals = process_signals) -> Ended:
+def _in_loop(work: "_Run", switches: Switches, signals: Signals = process_signals) -> Ended:
     async def main() -> Ended:
-        locks = HostLocks(state_folder(os.environ), share=share_hosts)
+        locks = HostLocks(state_folder(os.environ), share=switches.share_hosts)
         return await work.go(Surroundings(production(), _host_maker(os.environ), locks, signals))
 
     return anyio.run(main)

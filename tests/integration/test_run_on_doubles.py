@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import pytest
 from doubles.ollama import Event, OllamaDouble, Spec
+from invariants import check_invariants
 from running import JUDGE, MODEL, OTHER_DIGEST, TEMPLATE, Desk, chats, finished, model, refused_url, texts, wait_for
 
 LONG = "far too many words " * 400
@@ -274,6 +275,24 @@ def test_unequal_digests_are_refused_unless_they_are_allowed(desk: Desk) -> None
         results = desk.check(rows, doubles)
     digests = {row["host"]: row["model_digest"] for row in results}
     assert digests == {"one": model().hex_digest, "two": OTHER_DIGEST}
+
+
+def test_a_job_whose_model_is_nowhere_any_more_goes_on_only_when_that_is_allowed(desk: Desk) -> None:
+    rows = [*texts(3), "far too many words " * 400]
+    desk.dataset(rows)
+    with serving(only=seconds_a_row(0.0)) as doubles:
+        desk.hosts(urls(doubles))
+        desk.judge(code=3)
+    desk.scorer("retry", "judged", "--num-ctx", "4096")
+    with serving(other=seconds_a_row(0.0, models=(model(digest=OTHER_DIGEST),))) as doubles:
+        desk.hosts(urls(doubles))
+        said = desk.scorer("resume", code=2)
+        assert f"the job's earlier rows: {model().hex_digest[:12]}" in said.err
+        assert f"other: {OTHER_DIGEST[:12]}" in said.err
+        assert "--allow-mixed-models" in said.err
+        desk.scorer("resume", "--allow-mixed-models")
+    results = check_invariants(desk.job, expected=4)
+    assert [row["model_digest"] == OTHER_DIGEST for row in results] == [False, False, False, True]
 
 
 def test_no_host_at_all_is_tried_three_times(desk: Desk) -> None:

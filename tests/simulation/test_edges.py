@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 from invariants import check_invariants
-from simulation.world import EPOCH_S, Asked, Faults, SimHost, Transport, World
+from simulation.world import EPOCH_S, MODEL, Asked, Faults, SimHost, Transport, World
 
 from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
@@ -384,6 +384,30 @@ def test_an_exchange_of_a_model_while_its_host_was_away_is_told_of_once_it_is_ba
     told = [event for event in world.view.events if event.kind in ("model_exchanged", "host_left_out")]
     assert [event.kind for event in told] == ["model_exchanged", "host_left_out"]
     assert told[0].details["rows"] == sum(row["host"] == "changing" for row in check_invariants(world.job))
+
+
+def test_a_host_whose_model_was_exchanged_between_two_runs_is_left_out(tmp_path: Path) -> None:
+    changed, good = SimHost("changed", 0.5), SimHost("good", 0.5)
+    world = World(tmp_path, [changed, good], rows=60)
+    world.run(limit=20)
+    asked = len(changed.asked)
+    changed.digest = "cd" * 32
+    assert world.run().counts.done == 60
+    assert len(changed.asked) == asked
+    (told,) = [event.text for event in world.view.events if event.kind == "host_missing"]
+    assert told == f"changed is left out: its {MODEL} has digest cdcdcdcdcdcd, the job's is abababababab"
+    assert "host_left_out" not in kinds(world), "it is told once"
+    check_invariants(world.job, expected=60)
+
+
+def test_a_host_with_another_model_does_not_end_a_job_whose_hosts_are_still_starting(tmp_path: Path) -> None:
+    good, changed = SimHost("good", 0.5), SimHost("changed", 0.5)
+    world = World(tmp_path, [good], rows=60)
+    world.run(limit=20)
+    good.faults, changed.digest = Faults(down=((0.0, 120.0),)), "cd" * 32
+    world.hosts.append(changed)
+    assert world.run().counts.done == 60
+    assert not changed.asked
 
 
 def test_a_host_that_is_upgraded_during_the_run_comes_back(tmp_path: Path) -> None:

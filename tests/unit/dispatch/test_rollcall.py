@@ -168,9 +168,39 @@ def test_mixed_digests_are_refused_unless_allowed() -> None:
     assert admit(mixed(), terms(allow_mixed=True)) == {}
 
 
-def test_a_digest_other_than_that_of_the_rows_scored_before_is_refused() -> None:
-    with pytest.raises(UsageError, match="the job's earlier rows: cdcdcdcdcdcd"):
-        admit(present(life("a")), terms(digests={"m:7b": B}))
+def test_only_digests_other_than_that_of_the_rows_scored_before_are_refused() -> None:
+    with pytest.raises(UsageError, match="the job's earlier rows: cdcdcdcdcdcd") as error:
+        admit(present(life("a"), life("b", info("m:7b", digest="ef" * 32))), terms(digests={"m:7b": B}))
+    assert f"a: {A[:12]}" in str(error.value)
+    assert "b: efefefefefef" in str(error.value)
+    assert "--allow-mixed-models" in str(error.value)
+
+
+def test_beside_a_host_with_the_digest_of_the_rows_scored_before_others_are_left_out() -> None:
+    lives = [life("a"), life("b", info("m:7b", digest=B))]
+    answers = present(*lives)
+    assert admit(answers, terms(digests={"m:7b": A})) == {"m:7b": A}
+    assert answers.lines() == [f"b is left out: its m:7b has digest {B[:12]}, the job's is {A[:12]}"]
+    assert [life.info is None for life in lives] == [False, True]
+    assert (
+        admit(present(life("a"), life("b", info("m:7b", digest=B))), terms(digests={"m:7b": A}, allow_mixed=True)) == {}
+    )
+
+
+def test_while_others_may_still_come_a_digest_other_than_the_jobs_ends_nothing() -> None:
+    away = asked([life("b", info("m:7b", digest=B)), life("a", failures=9)], first_start=False)
+    taken = called([life("b", info("m:7b", digest=B)), life("a")], Taken("http://a.test:1"), first_start=False)
+    for answers in (away, taken):
+        assert admit(answers, terms(digests={"m:7b": A})) == {}
+        assert list(answers.left_out) == ["b"]
+
+
+def test_hosts_that_differ_in_a_model_without_earlier_rows_are_refused_as_at_the_start() -> None:
+    both = [life("a", info("m:7b", "x:1b")), life("b", info("m:7b", "x:1b", digest=B)), life("c", info("x:1b"))]
+    admitted = terms("m:7b", "x:1b", digests={"m:7b": A})
+    assert admit(present(*both), admitted) == {"m:7b": A, "x:1b": A}, "who is left out counts no more"
+    with pytest.raises(UsageError, match="the same x:1b"):
+        admit(present(life("a", info("m:7b", "x:1b")), life("c", info("x:1b", digest=B))), admitted)
 
 
 def test_a_host_without_the_model_or_in_a_cloud_is_left_out() -> None:
