@@ -7,7 +7,7 @@ import typer
 
 from scorer.cli.common import RUNS, HostsOption, Json, RunsDir, app, new_name, print_json, print_text
 from scorer.cli.completion import suite_names
-from scorer.cli.run import AllowMixedModels, OnFinish, ShareHosts, follow
+from scorer.cli.run import PATIENCE_S, AllowMixedModels, OnFinish, Patience, ShareHosts, follow
 from scorer.cli.signals import unattended
 
 bench = typer.Typer(help="Benchmark evaluation runs of one's own models.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def run(
     pull: Annotated[bool, typer.Option("--pull", help="First fetch the models on the hosts that lack them.")] = False,
     job: Annotated[str | None, typer.Option(help="The job's name; default from suites and models.")] = None,
     runs_dir: RunsDir = RUNS,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")] = 1800.0,
+    patience: Patience = PATIENCE_S,
     allow_mixed_models: AllowMixedModels = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,
     share_hosts: ShareHosts = False,

@@ -37,6 +37,8 @@ OnFinish = Annotated[
     typer.Option(metavar="CMD", help="Run this shell command when the run ends; SCORER_STATE and others tell it how."),
 ]
 ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on this machine uses, too.")]
+Patience = Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")]
+PATIENCE_S = 1800.0
 AllowMixedModels = Annotated[bool, typer.Option(help="Go on though hosts have different digests.")]
 
 
@@ -67,7 +69,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows, as a pilot.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only N rows spread over the dataset, as a pilot.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Score each row K times.")] = 1,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")] = 1800.0,
+    patience: Patience = PATIENCE_S,
     allow_mixed_models: AllowMixedModels = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,
     share_hosts: ShareHosts = False,
@@ -105,6 +107,7 @@ def resume(
     hosts: Annotated[Path | None, typer.Option(help="Where the hosts file is now.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Where the dataset is now.")] = None,
     runs_dir: RunsDir = RUNS,
+    patience: Patience = PATIENCE_S,
     allow_mixed_models: AllowMixedModels = False,
     share_hosts: ShareHosts = False,
     on_finish: OnFinish = None,
@@ -114,7 +117,7 @@ def resume(
     from scorer.jobs.run import Switches
     from scorer.jobs.run import resume as resume_job
 
-    switches = Switches(allow_mixed_models=allow_mixed_models, share_hosts=share_hosts)
+    switches = Switches(patience, allow_mixed_models, share_hosts)
     resumed = partial(resume_job, runs_dir, job, hosts, dataset, switches=switches)
     follow(lambda view: resumed(view=view), json_, on_finish)
 

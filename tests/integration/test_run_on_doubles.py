@@ -295,6 +295,17 @@ def test_a_job_whose_model_is_nowhere_any_more_goes_on_only_when_that_is_allowed
     assert [row["model_digest"] == OTHER_DIGEST for row in results] == [False, False, False, True]
 
 
+def test_going_on_with_a_job_is_as_patient_as_told(desk: Desk) -> None:
+    desk.dataset([*texts(3), "far too many words " * 400])
+    with serving(only=seconds_a_row(0.0)) as doubles:
+        desk.hosts(urls(doubles))
+        desk.judge(code=3)
+    desk.scorer("retry", "judged")
+    desk.hosts({"only": refused_url()})
+    said = desk.scorer("resume", "--patience", "0", code=4)
+    assert "no host could take a row for 0 s" in said.err
+
+
 def test_no_host_at_all_is_tried_three_times(desk: Desk) -> None:
     desk.dataset(texts(5))
     desk.hosts({"off": refused_url(), "away": refused_url()})
