@@ -26,7 +26,7 @@ from scorer.dispatch.lives import Life, Lives, Terms
 from scorer.dispatch.loop import Dispatcher, Ending, Orders
 from scorer.dispatch.rollcall import admit, call, common_model, configs_of
 from scorer.dispatch.seams import Seams, production
-from scorer.errors import UsageError
+from scorer.errors import DiskFull, UsageError
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.asking import answer_schema, recipes_of, thawed
@@ -383,6 +383,9 @@ class _Run:
                 group.start_soon(board.watch, dispatcher.progress)
                 how = ending = await dispatcher.run(queue.counts())
                 group.cancel_scope.cancel()
+        except DiskFull as error:
+            # a run that goes on waits for room; this one was told to stop
+            raise DiskFull(_left_behind(str(error), folder, dispatcher.progress(), len(ledger.keys()))) from error
         finally:
             await board.close(dispatcher.progress(), how)
         counts = queue.counts()
@@ -410,6 +413,15 @@ class _Run:
 def _freeze(folder: Path, digests: Mapping[str, str]) -> None:
     """Add to job.toml the digests of models that no host had when the run began."""
     write_spec(folder, read_spec(folder).met({**digests}, {}))
+
+
+def _left_behind(problem: str, folder: Path, last: Progress, uncommitted: int) -> str:
+    """Say what a run keeps and what it loses that ends while the disk is full."""
+    to_do = last.total - last.done - last.dead
+    lines = [problem, f"What was committed is safe: {last.done:,} done, {last.dead:,} dead, {to_do:,} to do"]
+    if uncommitted:
+        lines.append(f"Rows whose answers were only in memory, and that will be asked again: {uncommitted:,}")
+    return "\n".join([*lines, f"Make room, then: scorer resume {folder.name}"])
 
 
 def _records(present: Sequence[Life]) -> dict[str, HostRecord]:

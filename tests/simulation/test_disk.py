@@ -10,6 +10,7 @@ from invariants import check_invariants
 from simulation.world import SimHost, World
 
 from scorer.errors import DiskFull, StoreError
+from scorer.jobs.look import status
 from scorer.publish import Publisher
 from scorer.queue import Queue
 
@@ -87,11 +88,40 @@ def test_a_run_that_was_told_to_stop_does_not_wait_for_room(tmp_path: Path, monk
         await anyio.sleep(60)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFull) as error:
         world.run(events=interrupt)
+    assert error.value.exit_code == 4
     assert world.virtual_s < 80
+    committed = status(world.job).counts
+    lost = len(world.hosts[0].answers) - committed.done
+    assert lost > 0
+    assert f"safe: {committed.done} done, 0 dead, {committed.pending} to do" in str(error.value)
+    assert f"only in memory, and that will be asked again: {lost}\n" in str(error.value)
+    assert "scorer resume sim" in str(error.value)
     disk.left = 0
     assert world.run().counts.done == 100
+    check_invariants(world.job, expected=100)
+
+
+def test_a_run_that_was_told_to_stop_with_nothing_to_commit_says_so_when_the_last_part_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(publisher: Publisher) -> None:
+        raise DiskFull("no space left on the device")
+
+    async def interrupt(_: World) -> None:
+        await anyio.sleep(60)
+        signal.raise_signal(signal.SIGINT)
+
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=100)
+    with monkeypatch.context() as full:
+        full.setattr(Publisher, "finish", finish)
+        with pytest.raises(DiskFull) as error:
+            world.run(events=interrupt)
+    assert "What was committed is safe" in str(error.value)
+    assert "in memory" not in str(error.value)
+    assert world.run().counts.done == 100
+    assert {len(answers) for answers in world.hosts[0].answers.values()} == {1}, "something was asked twice"
     check_invariants(world.job, expected=100)
 
 
