@@ -53,6 +53,10 @@ class FaultKind(StrEnum):
     DEADLINE = "deadline"
 
 
+# what a row died of before anything was sent, by its own content: each try would end in the same way
+NEVER_SENT = frozenset({FaultKind.EMPTY_PROMPT, FaultKind.RENDER_FAILED})
+
+
 class ScorerError(Exception):
     """Every error that scorer raises on purpose."""
 

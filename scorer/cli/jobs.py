@@ -97,7 +97,7 @@ def retry(
     from scorer.jobs.mend import retry as revive
     from scorer.show import runs_option
 
-    revived = revive(find_job(runs_dir, job), kind=kind, num_ctx=num_ctx, num_predict=num_predict)
+    revived = revive(find_job(runs_dir, job), kind=kind, num_ctx=num_ctx, num_predict=num_predict, tell=say)
     if json_:
         print_json({"job": job, "revived": revived})
     else:

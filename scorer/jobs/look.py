@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scorer.core.result import Counts, DeadKind, HostTotals
-from scorer.errors import Damaged, StoreError, UsageError
+from scorer.errors import NEVER_SENT, Damaged, StoreError, UsageError
 from scorer.jobs.asking import score_words
 from scorer.jobs.board import Posting, live_posting
 from scorer.jobs.folder import (
@@ -69,6 +69,11 @@ class Status:
             return str(asked)
         rows = self.counts.total // (len(self.spec.models) * self.spec.samples)
         return f"{rows} rows of several pilots, the last one for {asked}"
+
+    @property
+    def worth_a_retry(self) -> bool:
+        """Whether any row died of something that another try can help."""
+        return any(kind.kind not in NEVER_SENT for kind in self.dead)
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""

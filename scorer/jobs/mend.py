@@ -1,7 +1,7 @@
 """Repair and second chances: `verify` and `retry`. Both hold the job's lock, so never beside a run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +9,27 @@ from pathlib import Path
 import tomlkit
 
 from scorer.errors import Damaged, UsageError
-from scorer.jobs.asking import thawed
+from scorer.jobs.asking import recipes_of, thawed
 from scorer.jobs.folder import DATABASE, check_database, locked
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, read_spec, schema_of, write_spec
 from scorer.publish import DAMAGE, Finding, Publisher
 from scorer.queue import Queue, Reader
 from scorer.results import remove_file
+from scorer.templates import Asking
 
 
-def retry(folder: Path, *, kind: str | None, num_ctx: int | None, num_predict: int | None) -> int:
+def retry(
+    folder: Path,
+    *,
+    kind: str | None,
+    num_ctx: int | None,
+    num_predict: int | None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
     """Put dead rows (of one kind, or all) back to pending and return how many; UsageError if there are none.
 
-    `num_ctx` and `num_predict` change the job's template options from now on, for rows that had too little room.
+    `num_ctx` and `num_predict` change the job's template options from now on, for rows that had too little room; `tell`
+    hears of what that changes, since it is so for all rows.
     """
     with _opened(folder) as (spec, queue, publisher):
         kinds = _dead_kinds(folder)
@@ -30,7 +39,10 @@ def retry(folder: Path, *, kind: str | None, num_ctx: int | None, num_predict: i
             listing = ", ".join(f"{name} ({rows})" for name, rows in kinds.items())
             raise UsageError(f"job {folder.name} has no dead rows of kind {kind!r}; it has: {listing}")
         if num_ctx is not None or num_predict is not None:
-            write_spec(folder, replace(spec, template=_with_options(spec.template, folder, num_ctx, num_predict)))
+            changed = _with_options(spec.template, folder, num_ctx, num_predict)
+            write_spec(folder, replace(spec, template=changed))
+            for line in _changes(thawed(spec.template, folder), thawed(changed, folder)):
+                tell(line)
         publisher.before_retry()
         revived = queue.revive(kind)
         publisher.finish()
@@ -55,6 +67,21 @@ def _with_options(template: TemplateSpec, folder: Path, num_ctx: int | None, num
     # checked like any other; the fingerprint stays, since `run` with the same file means the same job
     thawed(changed, folder)
     return changed
+
+
+def _changes(before: Asking, now: Asking) -> Iterator[str]:
+    for key, was, there in (
+        ("num_ctx", str(before.options.num_ctx), str(now.options.num_ctx)),
+        ("num_predict", _answer_lengths(before), _answer_lengths(now)),
+    ):
+        if was != there:
+            yield f"{key} is now {there}, was {was}, for all rows that are still to come"
+
+
+def _answer_lengths(asking: Asking) -> str:
+    """Return the most tokens of an answer; the suites of a benchmark may each have their own."""
+    lengths = {way.num_predict for way in recipes_of(asking).values()}
+    return " to ".join(str(tokens) for tokens in sorted({min(lengths), max(lengths)}))
 
 
 def verify(folder: Path) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import types
 
+from scorer.errors import NEVER_SENT
 from scorer.jobs.gather import Gathered
 from scorer.jobs.sealed import TABLE
 
@@ -134,6 +135,11 @@ class Facts:
     lowest: tuple[Shown, ...]
     highest: tuple[Shown, ...]
     dead: tuple[DeadFacts, ...]
+
+    @property
+    def worth_a_retry(self) -> tuple[str, ...]:
+        """The kinds of dead rows that another try can help, the most frequent first."""
+        return tuple(dead.kind for dead in self.dead if dead.kind not in NEVER_SENT)
 
 
 def score_field(schema: pa.Schema) -> str | None:

@@ -67,7 +67,7 @@ def _next(status: Status) -> list[str]:
     if status.counts.pending:
         return [f"go on with: scorer resume {job}{where}"]
     lines = []
-    if status.counts.dead:
+    if status.worth_a_retry:
         lines.append(f"try the dead rows again: scorer retry {job}{where}; then: scorer resume {job}{where}")
     if status.counts.done:
         lines.append(f"one file, with the input: scorer export {job} -o {job}.parquet --join{where}")

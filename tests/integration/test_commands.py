@@ -59,6 +59,7 @@ def test_dead_rows_end_with_3_and_can_be_given_another_try_with_more_room(desk: 
     assert "context_overflow (1)" in wrong.err
     revived = desk.scorer("retry", "judged", "--kind", "context_overflow", "--num-ctx", "4096")
     assert revived.out == "1 row is pending again; go on with: scorer resume judged\n"
+    assert revived.err == "num_ctx is now 4096, was 1024, for all rows that are still to come\n"
     desk.scorer("resume", code=3)
     results = desk.check(rows, {"only": double})
     assert results[7]["status"] == "done"

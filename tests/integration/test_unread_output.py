@@ -62,7 +62,7 @@ def test_a_run_ends_while_nobody_reads_and_keeps_its_lines_for_whoever_does(
     else:
         assert sum(map(len, said)) > PIPE_BYTES
         assert sum(": gone-" in line or " gone-" in line for line in said) >= 60
-        assert any("scorer retry judged" in line for line in said[-8:]), "the summary comes last"
+        assert any("scorer export judged" in line for line in said[-8:]), "the summary comes last"
 
 
 @pytest.mark.parametrize("wanted", [("--json",), ()], ids=["json", "plain"])

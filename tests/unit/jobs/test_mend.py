@@ -19,7 +19,9 @@ def cut_world(folder: Path) -> World:
 
 def test_dead_rows_get_another_chance_with_more_room(tmp_path: Path) -> None:
     world = cut_world(tmp_path)
-    assert retry(world.job, kind="cut_output", num_ctx=None, num_predict=500) == 2
+    told: list[str] = []
+    assert retry(world.job, kind="cut_output", num_ctx=None, num_predict=500, tell=told.append) == 2
+    assert told == ["num_predict is now 500, was 32, for all rows that are still to come"]
     assert [row["row"] for row in read_results(world.job)] == [2], "a row that is tried again is still shown as dead"
     world.hosts[0].faults = Faults()
     ended = world.run()
@@ -31,7 +33,9 @@ def test_dead_rows_get_another_chance_with_more_room(tmp_path: Path) -> None:
 
 def test_all_kinds_are_revived_when_none_is_named(tmp_path: Path) -> None:
     world = cut_world(tmp_path)
-    assert retry(world.job, kind=None, num_ctx=1024, num_predict=None) == 3
+    told: list[str] = []
+    assert retry(world.job, kind=None, num_ctx=1024, num_predict=32, tell=told.append) == 3
+    assert told == ["num_ctx is now 1024, was 2048, for all rows that are still to come"]
     assert "num_ctx = 1024" in read_spec(world.job).template.text
     world.hosts[0].faults = Faults()
     assert world.run().counts.done == 2

@@ -71,7 +71,14 @@ def test_a_report_tells_everything_and_needs_nothing(tmp_path: Path) -> None:
             "5d" if False else "all rows",
         ),
         *("Scores", "Do the hosts agree?", "Work over time", "Dead rows", "cut_output", "30 rows", "Lowest", "Highest"),
-        *("scorer retry judged", "note 49", "2023-11-14T22:13:20+00:00", "rows.parquet", "Judge the text."),
+        *(
+            "scorer retry judged",
+            "--kind cut_output",
+            "note 49",
+            "2023-11-14T22:13:20+00:00",
+            "rows.parquet",
+            "Judge the text.",
+        ),
     ):
         assert words in page.text, words
     assert text.count("<svg") == 5
@@ -80,6 +87,15 @@ def test_a_report_tells_everything_and_needs_nothing(tmp_path: Path) -> None:
     assert all(value and value.startswith("#") for value in links)
     assert "default-src 'none'" in text
     assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_only_dead_rows_that_another_try_can_help_are_offered_one(tmp_path: Path, others: bool) -> None:
+    kinds = ["empty_prompt", "empty_prompt", "deadline" if others else "render_failed"]
+    made = MadeJob(table=texts(3), says=lambda key, _: f"{kinds[key.row]}: x")
+    _, page = written(made.write(tmp_path), tmp_path)
+    assert "Dead rows" in page.text
+    assert ("scorer retry" in page.text, "--kind deadline" in page.text) == (others, others)
 
 
 def test_what_rows_and_models_say_stays_text(tmp_path: Path) -> None:

@@ -109,7 +109,11 @@ def test_a_summary_says_what_to_do_next() -> None:
     dead = summary(replace(STATUS, folder=Path("my runs/job"), counts=Counts(0, 990, 10)), ending="finished")
     assert "scorer retry job --runs-dir 'my runs'; then: scorer resume job --runs-dir 'my runs'" in dead
     assert "scorer export job -o job.parquet --join --runs-dir 'my runs'" in dead
-    fine = summary(replace(STATUS, counts=Counts(0, 1000, 0)), ending="finished")
+    empty = [DeadKind(kind, 5, TaskKey("m:7b", 1, 0), kind) for kind in ("empty_prompt", "render_failed")]
+    lasting = replace(STATUS, counts=Counts(0, 990, 10), dead=empty)
+    assert "retry" not in summary(lasting, ending="finished"), "another try would end in the same way"
+    assert "scorer retry job" in summary(replace(lasting, dead=[*empty, *STATUS.dead]), ending="finished")
+    fine = summary(replace(STATUS, counts=Counts(0, 1000, 0), dead=[]), ending="finished")
     assert "retry" not in fine
     assert fine.splitlines()[-1].split(": ")[1].strip() == "scorer report job -o job.html"
     nothing = summary(replace(STATUS, counts=Counts(0, 0, 10)), ending="finished")
