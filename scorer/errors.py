@@ -10,6 +10,7 @@
       StoreError            database or results cannot be written; the run can be resumed  exit 4
         DiskFull            the same, but there may be room later: wait and go on
         DatasetUnreadable   the disk of the dataset failed, the job's own may be well
+          DatasetChanged    somebody wrote to it during the run
         Damaged             what is on the disk is not what was written: nothing can put that right
       NoHostsLeft           no host usable for longer than the patience; can be resumed    exit 4
 
@@ -136,6 +137,10 @@ class DiskFull(StoreError):
 
 class DatasetUnreadable(StoreError):
     """The disk that the dataset is on failed. What is known of its rows can still be stored."""
+
+
+class DatasetChanged(DatasetUnreadable):
+    """The dataset is no longer what the job began with. Nothing that was read from it since is used."""
 
 
 class Damaged(StoreError):

@@ -3,7 +3,8 @@
 A feed walks the queue's pending tasks and the dataset side by side, forward only, so memory stays flat and no row is
 ever fetched at random. A row that had to be put aside (only an absent host could take it) is met again in a later pass.
 
-Invariant: a task that is in memory anywhere is never handed out a second time.
+Invariants: a task that is in memory anywhere is never handed out a second time; no row comes from a dataset that was
+changed since it was opened.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -16,7 +17,7 @@ from scorer.core.result import Died, Pending
 from scorer.core.task import Task, TaskKey
 from scorer.dispatch.seams import Seams
 from scorer.errors import FaultKind, RowFault
-from scorer.inputs import Dataset
+from scorer.inputs import Dataset, Vigil
 from scorer.queue import Queue
 from scorer.templates import Asking
 
@@ -44,6 +45,7 @@ class _Cursor:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._vigil = Vigil(source.dataset)
         self._batches: Iterator[tuple[int, pa.RecordBatch]] | None = None
         self._first = 0
         self._values: dict[str, list[object]] = {}
@@ -58,6 +60,16 @@ class _Cursor:
         return values, self._kept[at]
 
     def _advance(self, index: int) -> None:
+        try:
+            self._read(index)
+        except Exception:
+            # changed bytes may look like anything, damage included
+            self._vigil.explain()
+            raise
+        # only now: pieces of a mapped file are not copied before they are converted
+        self._vigil.look()
+
+    def _read(self, index: int) -> None:
         if self._batches is None:
             self._batches = self._source.dataset.read(self._source.reads, start=index)
         self._first, batch = next(self._batches)

@@ -9,11 +9,13 @@ from scorer.inputs.census import Census, census, spread
 from scorer.inputs.columns import choose_text_column, keep_types, map_columns
 from scorer.inputs.dataset import Dataset
 from scorer.inputs.opening import Known, label, normal_source, open_dataset, reopen
+from scorer.inputs.vigil import Vigil
 
 __all__ = [
     "Census",
     "Dataset",
     "Known",
+    "Vigil",
     "census",
     "choose_text_column",
     "keep_types",

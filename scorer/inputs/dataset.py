@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from scorer.errors import UsageError
+from scorer.inputs.fingerprint import Stamp
 from scorer.inputs.formats import FORMATS, Batches, Format
 from scorer.inputs.pieces import pieces, plain_batch
 from scorer.inputs.trouble import reading
@@ -24,7 +25,8 @@ class Dataset:
     `source` is what the user gave, paths made absolute; `files` absolute paths in order; `format` "parquet", "jsonl",
     "csv" or "arrow". `schema` has the types that `read` yields: plain text instead of dictionaries and views, for text
     formats what fits every row. `fingerprint` is 64 hex digits. `revision` is the commit of a dataset of the Hub.
-    `notes` are choices made while it was opened, one line each to print.
+    `notes` are choices made while it was opened, one line each to print. `stamps` say when each file was last written
+    to, as it was just before the fingerprint was taken.
     """
 
     source: str
@@ -35,6 +37,7 @@ class Dataset:
     fingerprint: str
     revision: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+    stamps: tuple[Stamp | None, ...] = field(default=(), compare=False, repr=False)
 
     def read(self, columns: Sequence[str], start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield (index of the first row, batch) in dataset order from row `start` on, with these columns only.

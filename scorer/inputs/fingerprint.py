@@ -16,6 +16,9 @@ _BLOCK_BYTES = 64 << 10
 _BLOCKS = 64
 _END_BYTES = 4 << 10
 
+Stamp = tuple[int, int, int, int]
+"""Inode, size, and when content and inode were last written to: equal stamps mean that nothing was."""
+
 
 def fingerprint(files: Sequence[str], schema: pa.Schema, rows: int) -> str:
     """Return 64 hex digits over sizes, schema, row count and sampled blocks.
@@ -40,6 +43,19 @@ def fingerprint(files: Sequence[str], schema: pa.Schema, rows: int) -> str:
                 digest.update(file.read(_END_BYTES))
         begin += size
     return digest.hexdigest()
+
+
+def stamps(files: Sequence[str]) -> tuple[Stamp | None, ...]:
+    """Return a stamp for each file, None for those that cannot be reached now."""
+    return tuple(map(_stamp, files))
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _size(path: str) -> int:

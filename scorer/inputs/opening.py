@@ -13,7 +13,7 @@ import pyarrow as pa
 from scorer.errors import UsageError
 from scorer.inputs import hub, places
 from scorer.inputs.dataset import Dataset
-from scorer.inputs.fingerprint import fingerprint
+from scorer.inputs.fingerprint import fingerprint, stamps
 from scorer.inputs.formats import FORMATS
 from scorer.inputs.pieces import plain_type
 from scorer.inputs.places import Place
@@ -42,6 +42,7 @@ def open_dataset(source: str) -> Dataset:
     do not agree; for the Hub also whatever it answered. Raises StoreError when the disk fails.
     """
     place, revision = _place(source)
+    before = stamps(place.files)
     found, rows = FORMATS[place.format].scan(place.files)
     schema = pa.schema([(field.name, plain_type(field.type)) for field in found])
     if rows == 0:
@@ -49,7 +50,7 @@ def open_dataset(source: str) -> Dataset:
     if not schema.names:
         raise UsageError(f"dataset {source} has no columns")
     digest = fingerprint(place.files, schema, rows)
-    return Dataset(place.source, place.format, place.files, schema, rows, digest, revision, place.notes)
+    return Dataset(place.source, place.format, place.files, schema, rows, digest, revision, place.notes, before)
 
 
 def reopen(known: Known, moved_to: str | None = None) -> Dataset | None:
@@ -62,9 +63,11 @@ def reopen(known: Known, moved_to: str | None = None) -> Dataset | None:
         place, revision = Place(source, "arrow", known.files), known.revision
     else:
         place, revision = _place(source, known.revision)
+    before = stamps(place.files)
     if fingerprint(place.files, known.schema, known.rows) != known.fingerprint:
         return None
-    return Dataset(place.source, place.format, place.files, known.schema, known.rows, known.fingerprint, revision)
+    content = (known.schema, known.rows, known.fingerprint)
+    return Dataset(place.source, place.format, place.files, *content, revision, stamps=before)
 
 
 def normal_source(source: str) -> str:

@@ -1,6 +1,7 @@
 """Whole runs in virtual time for what happens rarely: long absences, edits, interruptions."""
 
 import contextlib
+import os
 import shutil
 import signal
 import sqlite3
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import anyio
 import httpx
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
 import pytest
 from invariants import check_invariants
 from simulation.world import EPOCH_S, MODEL, Asked, Faults, SimHost, Transport, World
 
 from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
-from scorer.errors import NoHostsLeft, UsageError
+from scorer.errors import DatasetChanged, NoHostsLeft, UsageError
 from scorer.jobs.folder import locked
 from scorer.jobs.mend import retry
 from scorer.jobs.spec import FILE, read_spec
@@ -679,3 +683,81 @@ def test_an_interrupt_before_the_first_host_has_answered_leaves_no_job(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         world.run(events=interrupt)
     assert not world.job.exists()
+
+
+# -- a dataset that is written to ------------------------------------------------------------------------------------
+
+
+def write_rows(path: Path, texts: list[str]) -> None:
+    """Write a dataset in place: whoever has the file open reads the new content."""
+    table = pa.table({"text": texts})
+    sink = pa.BufferOutputStream()
+    if path.suffix == ".parquet":
+        pq.write_table(table, sink, row_group_size=100)
+        content = sink.getvalue().to_pybytes()
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, 100)
+        content = sink.getvalue().to_pybytes()
+    else:
+        content = "".join(f'{{"text":"{text}"}}\n' for text in texts).encode()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.arrow", "in/rows.parquet"])
+def test_no_row_is_sent_with_what_was_written_to_the_dataset_during_the_run(tmp_path: Path, name: str) -> None:
+    host = SimHost("a", 0.1, slots=4)
+    texts = [f"row {i} {'x' * 200}" for i in range(1200)]
+    world = World(tmp_path, [host], texts=texts, slots=4)  # type: ignore[arg-type]
+    source = tmp_path / name
+    source.parent.mkdir(exist_ok=True)
+    write_rows(source, texts)
+
+    async def edit(_: World) -> None:
+        await anyio.sleep(3)
+        write_rows(source, [text.replace("row", "ROW") for text in texts])
+
+    with pytest.raises(DatasetChanged, match=r"changed while in use.* `scorer resume` goes on") as raised:
+        world.run(events=edit, dataset=str(source))
+    assert raised.value.exit_code == 4
+    assert len(host.asked) > 100
+    assert {asked.user[:3] for asked in host.asked} == {"row"}
+    assert len(check_invariants(world.job)) == len(host.answers)
+
+    write_rows(source, texts)
+    assert world.run(dataset=str(source)).counts.done == 1200
+    check_invariants(world.job, expected=1200)
+    assert {asked.user[:3] for asked in host.asked} == {"row"}
+
+
+def test_a_dataset_that_is_touched_or_deleted_while_it_is_open_stops_no_run(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.05, slots=4)], rows=1000, slots=4)
+
+    async def touch(_: World) -> None:
+        await anyio.sleep(2)
+        os.utime(tmp_path / "rows.parquet")
+        await anyio.sleep(2)
+        (tmp_path / "rows.parquet").unlink()
+
+    assert world.run(events=touch).counts.done == 1000
+    check_invariants(world.job, expected=1000)
+
+
+def test_a_file_of_the_dataset_that_is_gone_ends_the_run_in_order(tmp_path: Path) -> None:
+    host = SimHost("a", 0.05, slots=4)
+    texts = [f"row {i} {'x' * 200}" for i in range(1000)]
+    world = World(tmp_path, [host], texts=texts, slots=4)  # type: ignore[arg-type]
+    source = tmp_path / "in"
+    source.mkdir()
+    write_rows(source / "1.parquet", texts[:700])
+    write_rows(source / "2.parquet", texts[700:])
+
+    async def remove(_: World) -> None:
+        await anyio.sleep(2)
+        (source / "2.parquet").unlink()
+
+    with pytest.raises(DatasetChanged, match=r"2\.parquet is gone"):
+        world.run(events=remove, dataset=str(source))
+    write_rows(source / "2.parquet", texts[700:])
+    assert world.run(dataset=str(source)).counts.done == 1000
+    check_invariants(world.job, expected=1000)
