@@ -133,7 +133,7 @@ def durations_plot(hosts: Sequence[HostFacts]) -> str:
         axes.plot([host.median_s] * 2, [y - 0.3, y + 0.3], color=INK, linewidth=2)
     _host_axis(axes, [host.host for host in drawn])
     axes.set_xlim(0)
-    axes.set_xlabel("seconds a row: from the fastest tenth to the slowest, and the median")
+    axes.set_xlabel("seconds a row: from the fastest tenth to the slowest, and the median, about")
     return inline_svg(figure, "Seconds a row by host")
 
 

@@ -81,6 +81,14 @@ def test_the_figures_are_those_of_the_results(tmp_path: Path) -> None:
         assert dead.examples[0].texts["error"] == "cut_output: the answer was cut at 96 tokens"
 
 
+@pytest.mark.parametrize("scores", [[5, 6] * 100 + [6], [1, 2] * 100, [9], [10] * 49 + [5] * 50])
+def test_the_median_is_a_score_or_lies_in_the_middle_of_two(tmp_path: Path, scores: list[int]) -> None:
+    made = MadeJob(table=texts(len(scores)), says=lambda key, _: {"score": scores[key.row]})
+    with asked(made.write(tmp_path), tmp_path) as (known, lines):
+        done = [line["score"] for line in lines if line["status"] == "done"]
+        assert known.fields[0].summary["median"] == statistics.median(done)
+
+
 def test_a_job_of_words_counts_words(tmp_path: Path) -> None:
     words = ["good", "good", "so-so", "it's bad"]
     made = MadeJob(
