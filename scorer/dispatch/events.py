@@ -51,6 +51,8 @@ class Progress:
     """Where a run stands. `done` and `dead` count the whole job, `eta_s` is None until a rate is known.
 
     Four times in five the run ends between `eta_low_s` and `eta_high_s` (dispatch/eta.py says what that rests on).
+    `paused` is why no rows are taken; there is no end in sight then. `gives_up_in_s` is how long it will still wait for
+    hosts, None while one can take what is left.
     """
 
     total: int
@@ -64,3 +66,4 @@ class Progress:
     hosts: tuple[HostProgress, ...]
     eta_low_s: float | None = None
     eta_high_s: float | None = None
+    gives_up_in_s: float | None = None

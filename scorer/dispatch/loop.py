@@ -141,7 +141,8 @@ class Dispatcher:
         counts = self._counts
         # rows that die take next to no time
         scored = counts.done / max(counts.done + counts.dead, 1) if counts.done else 1.0
-        eta = self._tallies.eta(counts.pending * scored)
+        eta = None if self._ledger.paused else self._tallies.eta(counts.pending * scored)
+        hopeless_s = None if self._hopeless_since is None else now - self._hopeless_since
         return Progress(
             total=counts.total,
             done=counts.done,
@@ -154,6 +155,7 @@ class Dispatcher:
             hosts=tuple(self._host_progress(life, now) for life in self._lives.by_name.values()),
             eta_low_s=eta.low_s if eta else None,
             eta_high_s=eta.high_s if eta else None,
+            gives_up_in_s=None if hopeless_s is None else max(0.0, self._orders.patience_s - hopeless_s),
         )
 
     # -- the loop -------------------------------------------------------------------------------------------------

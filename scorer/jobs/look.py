@@ -35,7 +35,7 @@ EXTRAPOLATED_FROM = 2000
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `scorer status` tells. `state` is running, finished, interrupted, new or damaged.
+    """Everything that `scorer status` tells. `state` is running, paused, finished, interrupted, new or damaged.
 
     `posting` is what a run that goes on now believes. Of a pilot, `whole_tasks` are the tasks of the whole dataset and
     `whole_s` the seconds that they would take on the same hosts, None when that is not known or it is no pilot.
@@ -75,6 +75,16 @@ class Status:
         """Whether any row died of something that another try can help."""
         return any(kind.kind not in NEVER_SENT for kind in self.dead)
 
+    @property
+    def paused(self) -> str | None:
+        """Why a run that goes on takes no rows, None while it does."""
+        return None if self.posting is None else self.posting.progress.paused
+
+    @property
+    def gives_up_in_s(self) -> float | None:
+        """How long a run without a host for its rows will still wait for one, None while there is one."""
+        return None if self.posting is None else self.posting.progress.gives_up_in_s
+
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
         overall: Counter[float] = sum(self.scores.values(), Counter())
@@ -82,6 +92,8 @@ class Status:
             "job": self.folder.name,
             "folder": str(self.folder),
             "state": self.state,
+            "paused": self.paused,
+            "gives_up_in_s": self.gives_up_in_s,
             "models": list(self.spec.models),
             "dataset": self.spec.dataset.source,
             "template": self.spec.template.name,
@@ -144,7 +156,7 @@ def status(folder: Path, now: float | None = None) -> Status:
         return Status(
             folder=folder,
             spec=spec,
-            state=_state(counts, running=running, complete=_complete(folder, spec, reader, counts)),
+            state=_state(counts, posting, running=running, complete=_complete(folder, spec, reader, counts)),
             counts=counts,
             rows_per_s=speed.rows_per_s,
             eta_s=speed.eta_s,
@@ -180,6 +192,9 @@ NO_SPEED = _Speed(0.0, None)
 
 def _speed_of(posting: Posting) -> _Speed:
     progress = posting.progress
+    if progress.paused or progress.gives_up_in_s is not None:
+        # what came in before says nothing of now
+        return NO_SPEED
     return _Speed(progress.rows_per_s, progress.eta_s, progress.eta_low_s, progress.eta_high_s)
 
 
@@ -237,9 +252,9 @@ def all_ended(folder: Path, spec: JobSpec) -> bool:
     return counts is not None and not counts.pending and counts.total >= spec.tasks
 
 
-def _state(counts: Counts, *, running: bool, complete: bool) -> str:
+def _state(counts: Counts, posting: Posting | None, *, running: bool, complete: bool) -> str:
     if running:
-        return "running"
+        return "paused" if posting and posting.progress.paused else "running"
     if not complete:
         return "interrupted" if counts.total else "new"
     return "finished, some rows dead" if counts.dead else "finished"

@@ -23,7 +23,11 @@ def report(status: Status) -> str:
         f"  {', '.join(status.spec.models)} on {one_line(status.spec.dataset.source)}",
         f"  {duration(status.elapsed_s)} of work so far, last activity {moment(status.last_activity)}",
     ]
-    if status.state == "running":
+    if status.paused:
+        lines.append(f"  PAUSED: {one_line(status.paused)}")
+    elif status.gives_up_in_s is not None:
+        lines.append(f"  no host can take a row now: it waits and gives up in {duration(status.gives_up_in_s)}")
+    elif status.state == "running":
         lines.append(f"  {rate(status.rows_per_s)}, {left(status)}")
     lines += _extrapolation(status)
     sections = [
@@ -150,7 +154,7 @@ def jobs_table(found: Sequence[Status]) -> str:
     rows = [
         (
             status.folder.name,
-            status.state,
+            "running, no host" if status.gives_up_in_s is not None and not status.paused else status.state,
             _share(status),
             status.counts.done,
             status.counts.dead,

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sqlite3
 import time
@@ -10,13 +11,13 @@ import anyio
 import pytest
 from made_jobs import MadeJob, texts
 from pydantic_core import to_json
-from simulation.world import EPOCH_S, SimHost, World
+from simulation.world import EPOCH_S, Faults, SimHost, World
 
-from scorer.errors import UsageError
+from scorer.errors import NoHostsLeft, StoreError, UsageError
 from scorer.jobs.board import FILE as BOARD
 from scorer.jobs.board import read_posting
 from scorer.jobs.folder import DATABASE, locked
-from scorer.jobs.look import all_jobs, named_or_latest, status
+from scorer.jobs.look import Status, all_jobs, named_or_latest, status
 from scorer.jobs.mend import verify
 from scorer.jobs.spec import FILE, read_spec, write_spec
 from scorer.show import jobs_table, report, summary
@@ -127,6 +128,36 @@ def test_a_job_that_stopped_is_interrupted_and_one_that_lives_has_a_rate(interru
         assert "left" in report(running)
         late = status(interrupted.job, time.time())
         assert (late.rows_per_s, late.eta_s) == (0.0, None)
+
+
+def seen_during(world: World, at: float) -> Status:
+    """Run a job to whatever end, and return its status as others see it after so many seconds."""
+    seen: list[Status] = []
+
+    async def look(_: World) -> None:
+        await anyio.sleep(at)
+        seen.append(status(world.job, EPOCH_S + anyio.current_time()))
+
+    with contextlib.suppress(StoreError, NoHostsLeft):
+        world.run(events=look)
+    return seen[0]
+
+
+def test_a_run_that_waits_for_room_on_the_disk_is_paused_to_others_too(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=2000, patience_s=60.0)
+    world.free_bytes = 1 << 20
+    found = seen_during(world, 30.0)
+    assert found.state == "paused"
+    assert "GB free" in str(found.paused)
+    assert (found.rows_per_s, found.eta_s) == (0.0, None)
+
+
+def test_a_run_whose_hosts_are_all_down_tells_others_when_it_gives_up(tmp_path: Path) -> None:
+    down = Faults(down=((20.0, 5000.0),))
+    found = seen_during(World(tmp_path, [SimHost("a", 0.1, faults=down)], rows=2000, patience_s=600.0), 200.0)
+    assert found.state == "running"
+    assert found.gives_up_in_s == pytest.approx(600 - 180, abs=30)
+    assert found.eta_s is None
 
 
 def test_a_pilot_tells_what_the_whole_would_take(tmp_path: Path) -> None:

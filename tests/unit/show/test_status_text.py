@@ -92,6 +92,28 @@ def test_a_report_of_a_run_that_goes_on_says_what_the_scheduler_believes() -> No
     assert lines[at + 2].split() == ["mac", "absent", "0/1", "?", "?", "?", "refused", "[1A"]
 
 
+def believing(**changes: object) -> Status:
+    return replace(STATUS, posting=replace(BELIEVED, progress=replace(BELIEVED.progress, **changes)))  # type: ignore[arg-type]
+
+
+def test_a_run_that_is_paused_says_why_and_promises_no_end() -> None:
+    paused = replace(believing(paused="only 0.94 GB\x1b[2J free, 1.07 GB wanted"), state="paused", eta_s=None)
+    lines = report(paused).splitlines()
+    assert lines[0] == "job: paused, 40.0%"
+    assert lines[4] == "  PAUSED: only 0.94 GB [2J free, 1.07 GB wanted"
+    assert not any("left" in line or "rows/" in line for line in lines)
+    assert " paused " in jobs_table([paused])
+    assert paused.as_json()["paused"] == "only 0.94 GB\x1b[2J free, 1.07 GB wanted"
+
+
+def test_a_run_without_a_host_says_so_and_until_when() -> None:
+    waiting = replace(believing(gives_up_in_s=720.0), eta_s=None)
+    assert "  no host can take a row now: it waits and gives up in 12m" in report(waiting).splitlines()
+    assert "not known yet" not in report(waiting)
+    assert " running, no host " in jobs_table([waiting])
+    assert waiting.as_json()["gives_up_in_s"] == 720.0
+
+
 def test_a_job_that_has_done_nothing_yet_is_reported_without_tables() -> None:
     new = replace(STATUS, state="new", counts=Counts(0, 0, 0), hosts=[], scores={}, dead=[])
     assert report(new).startswith("job: new, 100.0%")
