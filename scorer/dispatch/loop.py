@@ -40,6 +40,8 @@ CHUNK = 128
 TICK_S = 1.0
 GRACE_S = 5.0
 WALL_JUMP_S = 5.0
+# a loop that looks each second and has not for so long was stopped (SIGSTOP, a machine that swaps)
+STOOD_STILL_S = 10.0
 
 
 class Ending(StrEnum):
@@ -98,6 +100,7 @@ class Dispatcher:
         self._counts = counts
         self._tallies = Tallies(now)
         self._wall_offset = self._seams.wall() - now
+        self._counted = now
         self._lives.observe, self._lives.on_join = self.observe, self._on_join
         self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
         self._window.behind = {feed.model: feed.left for feed in self._feeds}
@@ -468,7 +471,10 @@ class Dispatcher:
         )
 
     def _count_time(self, now: float) -> None:
-        """Let rates know which hosts were there since they were last told."""
+        """Let rates know which hosts were there since they were last told, if they could do anything."""
+        if self._ledger.paused or now - self._counted > STOOD_STILL_S:
+            self._tallies.pass_over(now)
+        self._counted = now
         up = [name for name, life in self._lives.by_name.items() if self._at_work(life, now)]
         self._tallies.look(now, up, self._lives.hours(), self._lives.local())
 

@@ -3,7 +3,8 @@
 Only time in which a host was there counts, so a host's rate is what it does when it is up, and the rate of all is the
 sum over those that are there now: it follows at once when one leaves or comes back. A host counts as there until it
 has been away for GONE_AFTER_S, since most absences are a hiccup, and a rate that jumps at each of them helps nobody.
-A host that does few rows is looked at over a longer time, until there are LEAST_ROWS of them to divide.
+A host that does few rows is looked at over a longer time, until there are LEAST_ROWS of them to divide. Time in which
+no rows could be taken at all (a full disk, a process that was stopped) is nobody's and does not count.
 
 What is shown is the rate of the last five minutes, and an end that is near is reckoned with it. One that is far off is
 reckoned with the last hour's, and with how much of its time each host is there at all: a laptop that sleeps at night
@@ -150,6 +151,7 @@ class Tallies:
         self._hosts: dict[str, Tally] = {}
         self._there: frozenset[str] = frozenset()
         self._looked = now
+        self._idle_s = 0.0
         self._near, self._far = Backtest(), Backtest()
         self._hours: Mapping[str, Hours] = NO_HOURS
         self._local = MIDNIGHT
@@ -171,8 +173,16 @@ class Tallies:
             self.host(name).last_there = now
         self._there = frozenset(n for n, tally in self._hosts.items() if now - tally.last_there <= GONE_AFTER_S)
         if rows := sum(tally.rows for tally in self._hosts.values()):
-            self._near.note(now, rows, self.rate().rows_per_s)
-            self._far.note(now, rows, sum(t.expected_rate() for name, t in self._hosts.items() if self._may_work(name)))
+            worked = now - self._idle_s
+            self._near.note(worked, rows, self.rate().rows_per_s)
+            self._far.note(
+                worked, rows, sum(t.expected_rate() for name, t in self._hosts.items() if self._may_work(name))
+            )
+
+    def pass_over(self, now: float) -> None:
+        """Leave the time since the last look out of everything."""
+        self._idle_s += now - self._looked
+        self._looked = now
 
     def rate(self) -> Rate:
         """Return the rate of all hosts that are there."""

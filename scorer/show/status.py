@@ -28,7 +28,7 @@ def report(status: Status) -> str:
     elif status.gives_up_in_s is not None:
         lines.append(f"  no host can take a row now: it waits and gives up in {duration(status.gives_up_in_s)}")
     elif status.state == "running":
-        lines.append(f"  {rate(status.rows_per_s)}, {left(status)}")
+        lines.append(f"  {rate(status.rows_per_s)} over the last 5 min, {left(status)}")
     lines += _extrapolation(status)
     sections = [
         _hosts(status),

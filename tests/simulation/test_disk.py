@@ -9,6 +9,7 @@ import pytest
 from invariants import check_invariants
 from simulation.world import SimHost, World
 
+from scorer.dispatch.events import Progress
 from scorer.errors import DiskFull, StoreError
 from scorer.jobs.look import status
 from scorer.publish import Publisher
@@ -184,3 +185,22 @@ def test_when_the_dataset_cannot_be_read_any_more_what_was_answered_is_stored_an
     assert world.run(dataset=str(source)).counts.done == 1500
     assert {len(answers) for answers in host.answers.values()} == {1}, "something was asked twice"
     check_invariants(world.job, expected=1500)
+
+
+def test_a_pause_is_not_in_the_rate_that_is_told_after_it(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=700, slots=1)
+    seen: dict[str, Progress] = {}
+    world.view.look = lambda now: (
+        seen.update({"paused" if now.paused else "after": now}) if now.elapsed_s < 440 else None
+    )
+
+    async def fill_and_clear(_: World) -> None:
+        await anyio.sleep(200)
+        world.free_bytes = 1 << 20
+        await anyio.sleep(200)
+        world.free_bytes = 1 << 40
+
+    assert world.run(events=fill_and_clear).counts.done == 700
+    assert seen["paused"].eta_s is None
+    assert seen["after"].rows_per_s == pytest.approx(1.0, rel=0.1)
+    assert seen["after"].eta_s == pytest.approx(700 - 235, rel=0.1)

@@ -54,6 +54,19 @@ def test_a_host_that_leaves_is_out_of_the_rate_and_the_eta_within_half_a_minute(
     assert after.guess_s == pytest.approx(4000, rel=0.01)
 
 
+def test_time_in_which_no_rows_could_be_taken_changes_neither_rate_nor_end_nor_range() -> None:
+    paused, straight = Tallies(0.0), Tallies(0.0)
+    for tallies, at in ((paused, 600), (straight, 300)):
+        tallies.look(0.0, {"a"})
+        fed(tallies, 0, 300, {"a": 2})
+        for now in range(300, at):
+            tallies.pass_over(now + 1.0)
+            tallies.look(now + 1.0, {"a"})
+        fed(tallies, at, at + 100, {"a": 2})
+    assert paused.rate() == straight.rate() == Rate(2.0, 100.0, 10.0)
+    assert paused.eta(400) == straight.eta(400)
+
+
 def test_a_hiccup_does_not_take_a_host_out_of_the_rate() -> None:
     tallies = Tallies(0.0)
     tallies.look(0.0, {"a"})

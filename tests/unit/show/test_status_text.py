@@ -54,7 +54,7 @@ def test_a_report_says_how_far_how_fast_and_what_went_wrong() -> None:
     text = report(STATUS)
     assert "job: running, 40.0%" in text
     assert "390 done, 10 dead, 600 to do; all rows" in text
-    assert "30.0 rows/min, perhaps 20m left; it is too early to say how sure that is" in text
+    assert "30.0 rows/min over the last 5 min, perhaps 20m left; it is too early to say how sure that is" in text
     assert [line.split()[:4] for line in text.splitlines() if line.startswith(("p40", "mac"))] == [
         ["p40", "300", "76.9%", "120"],
         ["mac", "90", "23.1%", "0"],
