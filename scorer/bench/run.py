@@ -27,7 +27,6 @@ from scorer.jobs.look import counts_of
 from scorer.jobs.run import Ended, View, start
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, frozen_types, read_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, find_hosts, found_again, frozen_dataset
-from scorer.show import runs_option
 from scorer.suites import battery as batteries
 from scorer.suites.battery import KEPT_COLUMNS, KIND, NAME_COLUMN, PROMPT_COLUMN, Battery, Terms
 from scorer.suites.catalogue import find
@@ -89,9 +88,7 @@ def run(options: BenchOptions, view: View) -> Ended:
         counts = counts_of(folder) if there else None
         if options.pull and (counts is None or counts.pending):
             _pull(hosts, models, view)
-        ended = start(drafted, told, view)
-        view.event(Event("report", f"accuracy: scorer bench report {name}{runs_option(options.runs_dir)}"))
-        return ended
+        return start(drafted, told, view)
     finally:
         if not (folder / FILE).is_file():
             # no host would take it: without a job the questions are of no use to anyone

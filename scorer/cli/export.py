@@ -40,9 +40,11 @@ def export(
     if json_:
         print_json(done.as_json())
         return
+    from scorer.show.words import file_size
+
     rows = "1 row" if done.rows == 1 else f"{done.rows:,} rows"
     print_text(
-        f"{done.file}: {rows}{f', {done.dead:,} of them dead' if done.dead else ''}, {done.size_bytes / 1e6:,.1f} MB"
+        f"{done.file}: {rows}{f', {done.dead:,} of them dead' if done.dead else ''}, {file_size(done.size_bytes)}"
     )
     if done.pending:
         print_text(f"not in it: {done.pending:,} of the job's rows, which have not ended yet")

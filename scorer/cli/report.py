@@ -11,9 +11,8 @@ from scorer.cli.common import RUNS, JobArgument, Json, RunsDir, app, print_json,
 @app.command()
 def report(
     job: JobArgument = None,
-    to: Annotated[Path, typer.Option("-o", "--output", help="The HTML file; replaced if it is there.")] = Path(
-        "report.html"
-    ),
+    to: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
@@ -21,7 +20,7 @@ def report(
     from scorer.jobs.look import named_or_latest
     from scorer.report.page import report as write
 
-    done = write(named_or_latest(runs_dir, job), to)
+    done = write(named_or_latest(runs_dir, job), to, force=force)
     if json_:
         print_json(done.as_json())
     else:

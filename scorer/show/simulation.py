@@ -15,7 +15,7 @@ def simulation_text(found: Simulated) -> str:
             host.name,
             best.hosts[host.name].rows,
             f"{best.hosts[host.name].rows / max(found.work.rows, 1):.1%}",
-            duration(best.hosts[host.name].busy_s),
+            _took(best.hosts[host.name].busy_s),
             f"{found.utilisation(best, host):.1%}",
         )
         for host in found.hosts
@@ -23,7 +23,7 @@ def simulation_text(found: Simulated) -> str:
     policies = [
         (
             "scorer" if name == "priced" else name,
-            duration(result.makespan_s) if not result.unfinished else f"{result.unfinished:,} rows never",
+            _took(result.makespan_s) if not result.unfinished else f"{result.unfinished:,} rows never",
             "-" if endless else f"{result.ratio:.3f}",
             f"{result.tail_s:,.1f} s",
             result.duplicated,
@@ -32,10 +32,14 @@ def simulation_text(found: Simulated) -> str:
         )
         for name, result in found.results.items()
     ]
-    limit = "no schedule finishes them" if endless else f"no schedule takes less than {duration(best.bound_s)}"
+    limit = "no schedule finishes them" if endless else f"no schedule takes less than {_took(best.bound_s)}"
     lines = [
         f"{found.work.rows:,} rows, seed {found.work.seed}: {limit}",
         table(("policy", "takes", "÷ bound", "tail", "second copies", "failed tries", "dead"), policies),
-        table(("host", "rows", "share", "busy", "utilisation"), hosts),
+        table(("host", "rows", "share", "slot time", "utilisation"), hosts),
     ]
     return "\n\n".join(lines)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f}s" if seconds < 60 else duration(seconds)

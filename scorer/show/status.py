@@ -8,6 +8,7 @@ from scorer.jobs.folder import RESULTS
 from scorer.jobs.look import Status
 from scorer.show.scores import scores_text
 from scorer.show.words import about, duration, figure, moment, one_line, rate, shortened, table
+from scorer.suites.battery import KIND
 
 FEW_ROWS = 10
 EXAMPLE_CELLS = 110
@@ -30,12 +31,7 @@ def report(status: Status) -> str:
     elif status.state == "running":
         lines.append(f"  {rate(status.rows_per_s)} over the last 5 min, {left(status)}")
     lines += _extrapolation(status)
-    sections = [
-        _hosts(status),
-        _believed(status),
-        scores_text(status.scores, counts.done, status.score_words),
-        _dead(status),
-    ]
+    sections = [_hosts(status), _believed(status), _scores(status), _dead(status)]
     return "\n".join([*lines, *(f"\n{section}" for section in sections if section)])
 
 
@@ -52,7 +48,7 @@ def left(status: Status) -> str:
 def summary(status: Status, *, ending: str) -> str:
     """Return what a run says at its end: how it went and what to do next. `ending`: finished, interrupted, ..."""
     counts, job = status.counts, status.folder.name
-    sections = [_hosts(status), scores_text(status.scores, counts.done, status.score_words), _dead(status)]
+    sections = [_hosts(status), _scores(status), _dead(status)]
     lines = [f"{section}\n" for section in sections if section]
     lines.append(f"{job}: {ending}: {counts.done:,} done, {counts.dead:,} dead, {counts.pending:,} to do")
     lines += _extrapolation(status)
@@ -68,15 +64,26 @@ def runs_option(runs_dir: Path) -> str:
 def _next(status: Status) -> list[str]:
     """Return the commands that come next, as they are typed."""
     job, where = status.folder.name, runs_option(status.folder.parent)
+    # of a benchmark, scores are not what one looks at
+    accuracy = [f"accuracy: scorer bench report {job}{where}"] if _is_benchmark(status) and status.counts.done else []
     if status.counts.pending:
-        return [f"go on with: scorer resume {job}{where}"]
+        return [f"go on with: scorer resume {job}{where}", *accuracy]
     lines = []
     if status.worth_a_retry:
         lines.append(f"try the dead rows again: scorer retry {job}{where}; then: scorer resume {job}{where}")
     if status.counts.done:
         lines.append(f"one file, with the input: scorer export {job} -o {job}.parquet --join{where}")
-        lines.append(f"a page to look at:        scorer report {job} -o {job}.html{where}")
+        lines += accuracy or [f"a page to look at:        scorer report {job} -o {job}.html{where}"]
     return lines
+
+
+def _is_benchmark(status: Status) -> bool:
+    return status.spec.template.kind == KIND
+
+
+def _scores(status: Status) -> str:
+    # over suites and models together, right answers have no mean that says anything
+    return "" if _is_benchmark(status) else scores_text(status.scores, status.counts.done, status.score_words)
 
 
 def _share(status: Status) -> str:
@@ -110,7 +117,7 @@ def _hosts(status: Status) -> str:
         )
         for host in status.hosts
     ]
-    header = ("host", "rows", "share", "last 5 min", "tokens in", "tokens out", "a row")
+    header = ("host", "rows", "share", "last 5 min", "tokens in", "tokens out", "mean a row")
     return table(header, rows) if rows else ""
 
 
@@ -130,7 +137,7 @@ def _believed(status: Status) -> str:
         )
         for host in status.posting.progress.hosts
     ]
-    header = ("now", "state", "slots", "reads tok/s", "writes tok/s", "a row", "last fault")
+    header = ("now", "state", "slots", "reads tok/s", "writes tok/s", "typical row", "last fault")
     return table(header, rows) if rows else ""
 
 

@@ -67,6 +67,11 @@ def about(seconds: float | None) -> str:
     return f"{max(seconds, 1):.0f} seconds" if seconds >= 2 else "a second or two"
 
 
+def file_size(size_bytes: int) -> str:
+    """Return the size of a file: `0.2 kB`, `30.4 kB`, `1,234.5 MB`."""
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
+
+
 def rate(rows_per_s: float) -> str:
     """Return a rate in the unit in which it is easiest to think of."""
     factor, unit = rate_unit(rows_per_s)

@@ -1,5 +1,6 @@
 """Fleets and rows of `scorer simulate`: from a file, and from what a job's results show."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def test_figures_and_text_agree(fleet: Path, tmp_path: Path) -> None:
     assert (tmp_path / "t.parquet").is_file()
     with pytest.raises(UsageError, match="cannot write the trace"):
         run_simulation(SimulateOptions(fleet=fleet, rows=5, trace=tmp_path / "no" / "t.parquet"))
+
+
+def test_short_simulations_are_told_in_tenths_of_seconds(fleet: Path) -> None:
+    text = simulation_text(run_simulation(SimulateOptions(fleet=fleet, rows=1)))
+    assert " slot time " in text
+    assert " 0s" not in text
+    assert re.search(r"no schedule takes less than \d+\.\ds", text)
 
 
 def test_a_fleet_without_hosts_that_are_ever_there_has_no_figures_to_divide_by(tmp_path: Path) -> None:

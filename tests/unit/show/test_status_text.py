@@ -83,7 +83,7 @@ def test_a_report_of_a_run_that_goes_on_says_what_the_scheduler_believes() -> No
         "tok/s",
         "writes",
         "tok/s",
-        "a",
+        "typical",
         "row",
         "last",
         "fault",
@@ -140,6 +140,17 @@ def test_a_summary_says_what_to_do_next() -> None:
     assert fine.splitlines()[-1].split(": ")[1].strip() == "scorer report job -o job.html"
     nothing = summary(replace(STATUS, counts=Counts(0, 0, 10)), ending="finished")
     assert "export" not in nothing
+
+
+def test_a_benchmark_is_not_summed_up_by_a_mean_over_suites_and_models() -> None:
+    suites = replace(STATUS, spec=replace(SPEC, template=TemplateSpec("b", "b", "f", "", "suites")))
+    for counts, commands in ((Counts(0, 1000, 0), ["export", "bench"]), (Counts(600, 390, 10), ["resume", "bench"])):
+        lines = summary(replace(suites, counts=counts), ending="whatever").splitlines()
+        assert [line.split("scorer ")[1].split()[0] for line in lines[-2:]] == commands
+        assert lines[-1] == "accuracy: scorer bench report job"
+        assert not any("mean 6.44" in line for line in lines)
+    assert "mean 6.44" not in report(suites)
+    assert "mean 6.44" in summary(STATUS, ending="whatever")
 
 
 def test_a_pilot_is_extrapolated_in_the_words_one_would_use() -> None:

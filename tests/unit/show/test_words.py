@@ -8,6 +8,7 @@ from scorer.show.words import (
     coming,
     duration,
     figure,
+    file_size,
     harmless,
     one_line,
     padded,
@@ -39,6 +40,21 @@ HOUR = 3600.0
 )
 def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [
+        (0, "0.0 kB"),
+        (230, "0.2 kB"),
+        (30_400, "30.4 kB"),
+        (99_949, "99.9 kB"),
+        (100_000, "0.1 MB"),
+        (1_234_500_000, "1,234.5 MB"),
+    ],
+)
+def test_sizes_of_small_files_are_not_nothing(size_bytes: int, words: str) -> None:
+    assert file_size(size_bytes) == words
 
 
 @given(st.floats(0, 1e9))
