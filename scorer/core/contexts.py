@@ -7,7 +7,7 @@ lets them have, and never again a row that was too long for a context of their s
 Invariant: a row is given up unsent only if it is too long for every configured host by any tokeniser there is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 
 from scorer.core.estimate import TokenRatio
@@ -50,9 +50,12 @@ class Contexts:
             f"a prompt of {chars} characters cannot fit the largest context of the hosts, {largest} tokens",
         )
 
-    def longest(self) -> Iterator[tuple[str, str, float]]:
-        """Yield host, model and the characters of the longest row it should get; -1 if it does not have the model."""
-        for model in {model for member in self._members.values() for model in member.models}:
+    def longest(self, waiting: Iterable[str]) -> Iterator[tuple[str, str, float]]:
+        """Yield host, model and the characters of the longest row it should get; -1 if it does not have the model.
+
+        `waiting` are the models of which rows may wait, whether or not any host has them.
+        """
+        for model in {*waiting, *(model for member in self._members.values() for model in member.models)}:
             largest, chars_per_token = self.largest(model), self._ratio(model).chars_per_token
             for name, member in self._members.items():
                 if model not in member.models:

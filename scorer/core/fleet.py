@@ -102,6 +102,7 @@ class Fleet:
         self._slots = 0
         self.changes = 0
         self._pausing: set[str] = set()
+        self._models_waiting = 0
 
     # -- who takes part -----------------------------------------------------------------------------------------
 
@@ -192,6 +193,9 @@ class Fleet:
         self._window = window
         if host is None or host.free(now) <= 0:
             return None
+        if len(window.model_names) != self._models_waiting:
+            # of a model that no host has, or none any more, nothing else would be said
+            self._tell_contexts()
         if window.last and self._last_rows.rests(name, now, waiting=len(window) > 0):
             return None
         slot = None
@@ -453,7 +457,8 @@ class Fleet:
 
     def _tell_contexts(self) -> None:
         """Say which rows are too long for which host."""
-        for name, model, chars in self._contexts.longest():
+        self._models_waiting = len(self._window.model_names)
+        for name, model, chars in self._contexts.longest(self._window.model_names):
             self._market.set_largest(name, model, chars)
 
     def _untried_elsewhere(self, host: HostState, task: Task) -> bool:

@@ -162,9 +162,9 @@ def _leave_out_others(answers: Answers, terms: Terms, digests: Mapping[str, dict
         except HostUnusable as fault:
             _leave_out(life, fault, answers)
             others.add(life.config.name)
-    may_come = answers.absent or answers.in_use or any(life.info for life in answers.present)
     for model, by_host in digests.items():
-        if others and not may_come and model in terms.digests:
+        hopeless = not (by_host.keys() - others or answers.absent or answers.in_use)
+        if hopeless and model in terms.digests:
             _refuse_mixed(model, {"the job's earlier rows": terms.digests[model], **by_host})
         for name in others:
             by_host.pop(name, None)

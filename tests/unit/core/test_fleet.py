@@ -675,6 +675,19 @@ def test_a_host_with_a_price_takes_none_of_the_rows_that_it_cannot_do() -> None:
     assert picked(fleet, "b", window, 10.0).task.key.model == "other"
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_rows_of_a_model_that_nobody_has_any_more_or_yet_are_given_to_nobody(last: bool) -> None:
+    fleet = fleet_of(member("a"), member("b", models="m other"))
+    warm_up(fleet, "a")
+    fleet.leave("b")
+    fleet.configure([member("a")])
+    for model in ("other", "never heard of"):
+        window = window_of(task(0, model=model))
+        window.last = last
+        assert fleet.pick("a", window, 10.0) is None
+        assert len(window) == 1
+
+
 # -- the last rows, and their second copies --------------------------------------------------------------------------
 
 
