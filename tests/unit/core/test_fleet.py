@@ -676,16 +676,18 @@ def test_a_host_with_a_price_takes_none_of_the_rows_that_it_cannot_do() -> None:
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_rows_of_a_model_that_nobody_has_any_more_or_yet_are_given_to_nobody(last: bool) -> None:
-    fleet = fleet_of(member("a"), member("b", models="m other"))
-    warm_up(fleet, "a")
-    fleet.leave("b")
-    fleet.configure([member("a")])
-    for model in ("other", "never heard of"):
-        window = window_of(task(0, model=model))
-        window.last = last
-        assert fleet.pick("a", window, 10.0) is None
-        assert len(window) == 1
+@pytest.mark.parametrize("known", ["m other", MODEL])
+def test_rows_of_a_model_that_nobody_has_any_more_or_yet_are_given_to_nobody(known: str, last: bool) -> None:
+    # before it has answered, a host is believed to have all models
+    fleet = fleet_of(member("a", models=known))
+    fleet.join(member("a"), 0.0)
+    other = window_of(task(0, model="other"))
+    other.last = last
+    for _ in range(3):
+        assert fleet.pick("a", other, 10.0) is None
+        # what a host has shown with one model is believed of the others
+        warm_up(fleet, "a", now=10.0)
+    assert len(other) == 1
 
 
 # -- the last rows, and their second copies --------------------------------------------------------------------------
