@@ -78,12 +78,10 @@ class Condition:
         try:
             found = self._database.sql(self._select(table))
             return Chosen(found.to_arrow_reader(100_000))
-        except _error() as error:
-            raise UsageError(self._told(error, self._schema.names)) from None
-        except (OSError, pa.ArrowException) as error:
+        except (_error(), OSError, pa.ArrowException) as error:
             # from a late row it comes through Arrow, which knows none of DuckDB's classes
             if any(word in str(error) for word in _NOT_ITS_FAULT):
-                raise
+                raise OSError(str(error)) from error
             raise UsageError(self._told(error, self._schema.names)) from None
 
     def _check_syntax(self) -> set[str]:
