@@ -71,6 +71,8 @@ def _next(status: Status) -> list[str]:
     lines = []
     if status.worth_a_retry:
         lines.append(f"try the dead rows again: scorer retry {job}{where}; then: scorer resume {job}{where}")
+    elif status.counts.dead:
+        lines.append(f"no other try helps these dead rows (scorer retry {job}{where} puts them back all the same)")
     if status.counts.done:
         lines.append(f"one file, with the input: scorer export {job} -o {job}.parquet --join{where}")
         lines += accuracy or [f"a page to look at:        scorer report {job} -o {job}.html{where}"]

@@ -37,7 +37,7 @@ def test_a_finished_job_is_told_with_everything_that_happened(world: World) -> N
     assert "18 done, 2 dead, 0 to do; all rows" in text
     assert "empty_prompt: 2, such as row 0: nothing in column text" in text
     assert f"scorer report sim -o sim.html --runs-dir {world.job.parent}" in summary(found, ending="finished")
-    assert "scorer retry" not in summary(found, ending="finished"), "rows without a text stay without one"
+    assert "no other try helps these dead rows" in summary(found, ending="finished"), "without a text they stay"
 
 
 def test_the_status_is_plain_json(world: World) -> None:
