@@ -90,15 +90,18 @@ def print_text(text: str) -> None:
     try:
         print_now(text)
     except BrokenPipeError:
-        _leave_stdout()
+        return
     except OSError as error:
-        _leave_stdout()
         raise StoreError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def print_now(text: str) -> None:
     """Print as `print_text` does, but with OSError if nobody reads any more: for those who would go on printing."""
-    typer.echo(_harmless(text) if sys.stdout.isatty() else text)
+    try:
+        typer.echo(_harmless(text) if sys.stdout.isatty() else text)
+    except OSError:
+        _leave_stdout()
+        raise
 
 
 def _leave_stdout() -> None:
