@@ -20,6 +20,7 @@ that left takes nothing.
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ from scorer.core.last_rows import LastRows
 from scorer.core.limit import Limit, work
 from scorer.core.market import Market
 from scorer.core.short_list import ShortLists
-from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
+from scorer.core.task import MAX_CHARGES, Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
 from scorer.core.window import Window
 from scorer.errors import FaultKind
 
@@ -46,6 +47,7 @@ LOCAL_BACKOFF_S = 5.0
 # what a model may need to come from a slow disk: a client that gives up before aborts the load
 LOAD_ALLOWANCE_S = 900.0
 ABOUT_AS_MUCH = 0.9
+LONG_REST_S = 60.0
 
 __all__ = ["Fleet", "HostView", "Member", "Settled", "Slot"]
 
@@ -310,11 +312,12 @@ class Fleet:
         if kept := self._short_lists.next(name, window, now):
             return kept
         if not self._priced or not self._market.knows(name):
-            return self._first(host, window)
+            return self._first(host, window, now)
         places = window.taken()
         scores = self._market.scores(name, window, places) * window.weights()[places]
         if window.last:
-            scores = self._last_rows.gated(name, window, scores, now, self._cost, idle=not self._flights)
+            cost = partial(self._cost, now=now)
+            scores = self._last_rows.gated(name, window, scores, now, cost, idle=not self._flights)
             if not np.isfinite(scores).any():
                 return None
         dear: set[int] = set()
@@ -327,17 +330,17 @@ class Fleet:
                 scores[best] = np.inf
                 self._short_lists.keep(name, window, places, scores, now)
                 return task
-            scores[best] *= self._cost(host, task)
+            scores[best] *= self._cost(host, task, now)
             dear.add(best)
 
-    def _first(self, host: HostState, window: Window) -> Task | None:
+    def _first(self, host: HostState, window: Window, now: float) -> Task | None:
         """Return the first row that the host can take, one that it failed before only if there is no other."""
         name = host.member.name
         model = self._market.loaded(name) or self.settle_on(host.member)
         other = dear = None
         for task in window:
             if self._contexts.can_take(host.member, task):
-                cost = self._cost(host, task)
+                cost = self._cost(host, task, now)
                 if cost == 1.0 and task.key.model == model:
                     return task
                 if cost == 1.0 and other is None:
@@ -346,14 +349,14 @@ class Fleet:
                     dear = task
         return other or dear
 
-    def _cost(self, host: HostState, task: Task) -> float:
+    def _cost(self, host: HostState, task: Task, now: float) -> float:
         """Return the factor by which a row's history makes it dear to a host; infinite while others are to try it."""
         if task.history and not self._contexts.can_take(host.member, task):
             return np.inf
         if not task.failed_on(host.member.name):
             # a row that failed elsewhere cannot tell whether this one is sane
             return DEAR if host.on_trial and task.history else 1.0
-        return np.inf if self._untried_elsewhere(host, task) else DEAR
+        return np.inf if self._untried_elsewhere(host, task, now) else DEAR
 
     def _second_copy(self, host: HostState, now: float) -> Slot | None:
         """Start a second copy of the running row that would otherwise end last, if that pays."""
@@ -364,7 +367,7 @@ class Fleet:
             flight = self._flights.get(key)
             if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == name:
                 continue
-            if self._contexts.can_take(host.member, flight.task) and self._cost(host, flight.task) == 1.0:
+            if self._contexts.can_take(host.member, flight.task) and self._cost(host, flight.task, now) == 1.0:
                 return self._start(host, flight.task, now, extra=True)
         return None
 
@@ -461,10 +464,15 @@ class Fleet:
         for name, model, chars in self._contexts.longest(self._window.model_names):
             self._market.set_largest(name, model, chars)
 
-    def _untried_elsewhere(self, host: HostState, task: Task) -> bool:
+    def _untried_elsewhere(self, host: HostState, task: Task, now: float) -> bool:
+        """Whether another host is to try the row first. One that rests for long is not waited for, but its word counts
+        before the row is given up: a row with all its charges waits for it.
+        """
+        hurried = sum(a.blame is Blame.ROW for a in task.history) < MAX_CHARGES
         return any(
             other is not host
             and other.in_service
+            and not (hurried and other.rests_s(now) > LONG_REST_S)
             and not task.failed_on(other.member.name)
             and self._contexts.can_take(other.member, task)
             for other in self._hosts.values()

@@ -24,7 +24,7 @@ from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
 from scorer.dispatch.served import Look, Served, exchange, short
-from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
+from scorer.errors import DiskFull, Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
 from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
 
@@ -200,6 +200,7 @@ class Lives:
         self.by_name: dict[str, Life] = {}
         self.observe: Callable[[Event], None] = lambda _: None
         self.on_join: Callable[[str], None] = lambda _: None
+        self.on_gone: Callable[[str], None] = lambda _: None
         self.freeze: Callable[[Mapping[str, str]], Awaitable[None]] = _nowhere
         self._agreeing = anyio.Lock()
         self._fleet = fleet
@@ -221,6 +222,7 @@ class Lives:
         life.scope.cancel()
         self._fleet.leave(name)
         self._configure()
+        self.on_gone(name)
         return life
 
     def down(self, life: Life, reason: str, *, unusable: bool = False) -> None:
@@ -309,17 +311,24 @@ class Lives:
             if life.info is None:
                 life.info = await self._look_at(life)
             life.version = life.info.version
-            self._take_on(life, await self._agree(life, life.info))
+            info = life.info
+            self._take_on(life, self.terms.serves(life.config, info))
             if life.config.hours is not None and not self._awake(life):
                 self._rest(life, life.config.hours)
                 return False
             await self._warm(life)
+            # not before: a host that cannot load a model must not decide which one the job takes
+            await self._agree(life, info)
         except HostUnusable as fault:
             self._leave_out(life, fault.message)
             life.let_go()
             return False
         except (HostFault, UnclearFault, TimeoutError) as fault:
             self._absent(life, fault)
+            return False
+        except DiskFull as error:
+            # what the job is to remember cannot be written now; hosts that need nothing written go on
+            self._absent(life, HostFault(FaultKind.UNREACHABLE, str(error), sent=False))
             return False
         finally:
             # next time everything is asked anew
@@ -334,8 +343,8 @@ class Lives:
         self.on_join(life.config.name)
         return True
 
-    async def _agree(self, life: Life, info: HostInfo) -> dict[str, ModelInfo]:
-        """Return what the host serves; whoever brings a model first decides for all hosts which digest it has."""
+    async def _agree(self, life: Life, info: HostInfo) -> None:
+        """Hold the host to the digests of the others; whoever brings a model first decides for all which it has."""
         # one at a time: of two that come at once with different digests the second is refused
         async with self._agreeing:
             found = self.terms.serves(life.config, info)
@@ -344,7 +353,6 @@ class Lives:
                 with anyio.CancelScope(shield=True):
                     await self.freeze(unheard_of)
                 self.terms = replace(self.terms, digests={**self.terms.digests, **unheard_of})
-        return found
 
     def _take_on(self, life: Life, found: Mapping[str, ModelInfo]) -> None:
         """Note what the host serves from now on; what is in flight keeps what it was asked under."""
@@ -460,12 +468,15 @@ class Lives:
         self._fleet.leave(life.config.name)
 
     def _leave_out(self, life: Life, reason: str) -> None:
-        if life.state is not LifeState.LEFT_OUT or life.reason != reason:
+        before = life.state
+        if before is not LifeState.LEFT_OUT or life.reason != reason:
             text = f"{life.config.name} is left out: {reason}"
             self.observe(Event("host_left_out", text, "warning", {"host": life.config.name, "reason": reason}))
         life.state, life.reason = LifeState.LEFT_OUT, reason
         self._fleet.leave(life.config.name)
         self._configure()
+        if before is not LifeState.LEFT_OUT:
+            self.on_gone(life.config.name)
 
     def _configure(self) -> None:
         usable = [life for life in self.by_name.values() if life.state is not LifeState.LEFT_OUT]

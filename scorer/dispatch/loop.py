@@ -84,7 +84,7 @@ class Dispatcher:
         self._wake = anyio.Event()
         self._stopping = False
         self._broken = False
-        self._joins = 0
+        self._fleet_version = 0
         self._rewound_at: dict[str, int] = {}
         self._scored_any = False
         self._seen_changes = 0
@@ -101,7 +101,8 @@ class Dispatcher:
         self._tallies = Tallies(now)
         self._wall_offset = self._seams.wall() - now
         self._counted = now
-        self._lives.observe, self._lives.on_join = self.observe, self._on_join
+        self._lives.observe = self.observe
+        self._lives.on_join = self._lives.on_gone = self._on_fleet_change
         self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
         self._window.behind = {feed.model: feed.left for feed in self._feeds}
         self._fleet.attend(self._window)
@@ -211,9 +212,9 @@ class Dispatcher:
     async def _refill(self) -> None:
         """Bring the window up to size, taking from each model's feed in turn."""
         for feed in self._feeds:
-            # once for each host that joins: whoever joins again and again would have the same rows read without end
-            if feed.put_aside and feed.exhausted and self._rewound_at.get(feed.model, 0) < self._joins:
-                self._rewound_at[feed.model] = self._joins
+            # once for each host that joins or leaves for good: who can take a row may be another then
+            if feed.put_aside and feed.exhausted and self._rewound_at.get(feed.model, 0) < self._fleet_version:
+                self._rewound_at[feed.model] = self._fleet_version
                 feed.rewind()
         while self._can_read() and not self._stopping:
             for feed in self._feeds:
@@ -383,8 +384,8 @@ class Dispatcher:
         self._counts = Counts(counts.pending - done - dead, counts.done + done, counts.dead + dead)
         self._wake.set()
 
-    def _on_join(self, _name: str) -> None:
-        self._joins += 1
+    def _on_fleet_change(self, _name: str) -> None:
+        self._fleet_version += 1
         self._wake.set()
 
     # -- what is looked at each second --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Invariant: no token or other secret is ever in it.
 """
 
 import base64
+import errno
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ import pyarrow.ipc
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
 
-from scorer.errors import StoreError, UsageError
+from scorer.errors import DiskFull, StoreError, UsageError
 from scorer.results import results_schema, sync_folder
 from scorer.templates import Asking
 
@@ -185,7 +186,8 @@ def write_spec(folder: Path, spec: JobSpec) -> None:
         temporary.replace(path)
         sync_folder(folder)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"cannot write {path}: {error.strerror}") from None
 
 
 @cache

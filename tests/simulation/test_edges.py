@@ -1,6 +1,7 @@
 """Whole runs in virtual time for what happens rarely: long absences, edits, interruptions."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from simulation.world import EPOCH_S, MODEL, Asked, Faults, SimHost, Transport, 
 
 from scorer.dispatch.lives import RECHECK_S
 from scorer.dispatch.loop import Ending
-from scorer.errors import DatasetChanged, NoHostsLeft, UsageError
+from scorer.errors import DatasetChanged, NoHostsLeft, StoreError, UsageError
 from scorer.jobs.folder import locked
 from scorer.jobs.mend import retry
 from scorer.jobs.spec import FILE, read_spec
@@ -304,6 +305,20 @@ def test_a_host_switched_off_in_the_file_finishes_what_it_has_and_takes_no_more(
     check_invariants(world.job, expected=30)
 
 
+def test_rows_that_waited_for_a_larger_host_are_read_again_when_it_is_taken_out(tmp_path: Path) -> None:
+    texts = [LONG if row % 2 else f"short {row}" for row in range(1200)]
+    big = SimHost("big", 0.1, faults=Faults(down=((0.0, 1e9),)))
+    world = World(tmp_path, [SimHost("small", 0.1), big], texts=texts, max_context={"small": 512})
+
+    async def edit(world: World) -> None:
+        await anyio.sleep(300)
+        world.keys["big"] = "enabled = false\n"
+        world.hosts_file()
+
+    counts = world.run(events=edit).counts
+    assert (counts.pending, counts.done, counts.dead) == (0, 600, 600), "now the only host's own count decides"
+
+
 def test_what_still_fails_at_an_old_address_is_not_held_against_the_new_one(tmp_path: Path) -> None:
     moved = SimHost("moved", 1.0, slots=8, faults=Faults(hang=1.0))
     world = World(tmp_path, [moved], rows=200, slots=8, min_deadline_s=30.0, patience_s=300.0)
@@ -573,6 +588,47 @@ def test_the_first_host_that_brings_a_model_decides_which_digest_all_others_must
     assert read_spec(world.job).digests == {"judge:7b": "ab" * 32, "other:3b": digest}
     (told,) = [event.text for event in world.view.events if event.kind == "host_left_out"]
     assert f"the job's is {str(digest)[:12]}" in told
+
+
+def test_a_host_that_cannot_load_a_model_does_not_decide_which_digest_all_others_must_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, real = bringing_it_later(tmp_path), Transport._chat
+    _, broken, good = world.hosts
+    good.faults = Faults(down=((0.0, 100.0),))
+
+    async def chat(transport: Transport, request: httpx.Request, body: dict[str, object]) -> httpx.Response:
+        if transport._host is broken:
+            return httpx.Response(500, json={"error": "unable to load model: invalid file magic"})
+        return await real(transport, request, body)
+
+    monkeypatch.setattr(Transport, "_chat", chat)
+    assert world.run(models=TWO).counts.done == 400
+    assert digests_of(world, "other:3b") == {good.digest}
+
+
+@pytest.mark.parametrize(("number", "ends"), [(errno.ENOSPC, False), (errno.EIO, True)])
+def test_a_digest_that_a_full_disk_cannot_take_keeps_its_host_away_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, ends: bool
+) -> None:
+    world, real = bringing_it_later(tmp_path), Path.replace
+    failed = 0
+
+    def replace(path: Path, target: Path) -> Path:
+        nonlocal failed
+        if path.name == f"{FILE}.tmp" and 10 < anyio.current_time() < 60:
+            failed += 1
+            raise OSError(number, "it cannot be written")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    if ends:
+        with pytest.raises(StoreError, match="it cannot be written"):
+            world.run(models=TWO)
+    else:
+        assert world.run(models=TWO).counts.done == 400
+        assert any("is away: cannot write" in event.text for event in world.view.events)
+    assert failed
 
 
 def test_a_model_brought_later_may_be_mixed_where_that_is_allowed(tmp_path: Path) -> None:

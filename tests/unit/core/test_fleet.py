@@ -8,7 +8,7 @@ from scorer.core.endgame import Look
 from scorer.core.fleet import Fleet, Member, Settled, Slot
 from scorer.core.host import BUSY_PAUSE_S, LOAD_BACKOFF_S, MAX_BUSY, MAX_BUSY_PAUSE_S, MIN_HOLD_S
 from scorer.core.last_rows import FEW_HOSTS, LOOK_S, MANY_ROWS, SHORT_WHILE, LastRows
-from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
+from scorer.core.task import MAX_CHARGES, Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.errors import FaultKind
 
@@ -728,6 +728,19 @@ def test_the_last_rows_do_not_wait_for_the_fastest_host_while_it_rests(rests: Fa
     assert fleet.pick("slow", window, 0.0) is None, "the fast one would be done with it first"
     one_try(fleet, "fast", rests, 0.0, 1)
     assert picked(fleet, "slow", window, 0.0).task.key.row == 0
+
+
+def test_a_row_is_tried_again_where_it_failed_while_the_other_host_rests_for_long_but_not_given_up() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    one_try(fleet, "b", busy("b", 3600.0), 0.0, 50)
+    waiting, now = task(0), 10.0
+    for _ in range(MAX_CHARGES):
+        settled = fleet.release(picked(fleet, "a", window_of(waiting), now), bad("a"), now)
+        assert settled.dead is None
+        waiting, now = settled.task, now + 10.0
+    assert fleet.pick("a", window_of(waiting), now) is None, "without end it would be asked again"
+    assert fleet.pick("b", window_of(waiting), now) is None
+    assert picked(fleet, "b", window_of(waiting), 3700.0).task.key.row == 0
 
 
 def test_the_last_rows_wait_for_the_fastest_host_when_it_rests_but_a_moment() -> None:
