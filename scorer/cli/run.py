@@ -38,6 +38,7 @@ OnFinish = Annotated[
 ]
 ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on this machine uses, too.")]
 Patience = Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")]
+# the same as in `jobs.submit`, which takes too long to import for `--help`
 PATIENCE_S = 1800.0
 AllowMixedModels = Annotated[bool, typer.Option(help="Go on though hosts have different digests.")]
 

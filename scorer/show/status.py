@@ -10,7 +10,6 @@ from scorer.show.scores import scores_text
 from scorer.show.words import about, duration, figure, moment, one_line, rate, shortened, table
 from scorer.suites.battery import KIND
 
-FEW_ROWS = 10
 EXAMPLE_CELLS = 110
 FAULT_CELLS = 60
 
