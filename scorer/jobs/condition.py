@@ -79,8 +79,9 @@ class Condition:
             found = self._database.sql(self._select(table))
             return Chosen(found.to_arrow_reader(100_000))
         except (_error(), OSError, pa.ArrowException) as error:
-            # from a late row it comes through Arrow, which knows none of DuckDB's classes
-            if any(word in str(error) for word in _NOT_ITS_FAULT):
+            # from a late row it comes through Arrow, which knows none of DuckDB's classes; only at the beginning, since
+            # further on a message quotes what the row or the condition itself says
+            if str(error).startswith(_NOT_ITS_FAULT):
                 raise OSError(str(error)) from error
             raise UsageError(self._told(error, self._schema.names)) from None
 
@@ -149,8 +150,8 @@ class Chosen:
         self._rows[which] = known
 
 
-# what DuckDB says when rows could not be read, or its scratch files not be written
-_NOT_ITS_FAULT = ("reading the stream", "IO Error")
+# how DuckDB begins when rows could not be read, or its scratch files not be written
+_NOT_ITS_FAULT = ("Invalid Input Error: reading the stream", "IO Error: ")
 _EXAMPLE = """write a condition over the columns, such as --where "score >= 8 AND status = 'done'\""""
 
 

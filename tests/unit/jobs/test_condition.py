@@ -116,13 +116,13 @@ def test_a_mistake_is_told_in_a_line_or_two(found: Gathered, scratch: Path, text
 LATE = 120_000
 
 
-def late(tmp_path: Path) -> Condition:
+def late(tmp_path: Path, last: str = "x") -> Condition:
     """A condition that holds for all rows of a file but the last, for which it cannot be evaluated."""
     columns = {
         "row": pa.array(range(LATE), pa.int64()),
         "model": pa.array(["m"] * LATE),
         "sample": pa.array([0] * LATE, pa.int32()),
-        "completion": pa.array(["1"] * (LATE - 1) + ["x"]),
+        "completion": pa.array(["1"] * (LATE - 1) + [last]),
     }
     table = pa.table(columns)
     pq.write_table(table, tmp_path / "late.parquet", row_group_size=5000)
@@ -145,6 +145,16 @@ def test_rows_that_cannot_be_read_are_not_the_conditions_fault(tmp_path: Path) -
         file.write_bytes(content[:late_in_it] + bytes(little) + content[late_in_it + little :])
         with pytest.raises(OSError, match="reading the stream"):
             condition.chosen()
+
+
+@pytest.mark.parametrize("text", ["IO Error in line 3", "IO Error: disk", "reading the stream"])
+def test_a_row_that_reads_like_an_error_of_the_disk_is_none(
+    found: Gathered, scratch: Path, tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(UsageError, match="Could not convert"):
+        chosen(found, scratch, f"score > '{text}'")
+    with closing(late(tmp_path, text)) as condition, pytest.raises(UsageError, match="Could not convert"):
+        condition.chosen()
 
 
 def test_it_is_known_whether_a_condition_needs_the_input(found: Gathered, scratch: Path) -> None:
