@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scorer.errors import Damaged, StoreError, UsageError
+from scorer.errors import Damaged, ScorerError, StoreError, UsageError
 from scorer.jobs.spec import FILE, JobSpec, read_spec
 from scorer.results import DEAD_FILE, MANIFEST_FILE, listed_rows, sync_folder
 
@@ -76,7 +76,7 @@ def readable_jobs(runs_dir: Path) -> tuple[list[tuple[Path, JobSpec]], list[str]
     return found, unreadable
 
 
-def passed_over(folder: Path, error: UsageError) -> str:
+def passed_over(folder: Path, error: ScorerError) -> str:
     """Return the line that tells of a job that cannot be read, while others are looked at."""
     return f"job {folder.name} is passed over: {str(error).splitlines()[0]}"
 

@@ -270,25 +270,34 @@ def _complete(folder: Path, spec: JobSpec, reader: Reader, counts: Counts) -> bo
 def latest_unfinished(runs_dir: Path, tell: Callable[[str], None] = lambda _: None) -> Path:
     """Return the job that was active last of those in which a run would find something to do.
 
-    `tell` hears of those that were active later and cannot be read, such as a newer scorer's.
+    `tell` hears of those that were active later and cannot be read, such as a newer scorer's or one without its
+    database. UsageError if there is none; Damaged if there is none but such as have lost their database.
     """
-    unreadable = []
+    unreadable, damaged = [], []
     for folder in reversed(jobs_in(runs_dir)):
         try:
             if _unfinished(folder):
                 return folder
-        except UsageError as error:
+        except (UsageError, Damaged) as error:
             unreadable.append(passed_over(folder, error))
             tell(unreadable[-1])
+            if isinstance(error, Damaged):
+                damaged.append(error)
+    if damaged:
+        # whether it had finished nobody knows: with nothing else to go on with, it may be what was meant
+        raise damaged[0]
     raise UsageError("\n".join([f"no unfinished job in {runs_dir}; `scorer jobs` lists what there is", *unreadable]))
 
 
 def _unfinished(folder: Path) -> bool:
     spec = read_spec(folder)
+    check_database(folder)
     try:
         reader = Reader.open(folder / DATABASE)
+    except Damaged:
+        raise
     except StoreError:
-        # not begun yet, or damaged: going on with it begins it, or says what is wrong
+        # not begun yet, or not to be read now: going on with it begins it, or says what is wrong
         return True
     try:
         return not _complete(folder, spec, reader, reader.counts())

@@ -80,13 +80,14 @@ Signals = Callable[[], AbstractContextManager[AsyncIterator[int]]]
 @contextmanager
 def process_signals() -> Iterator[AsyncIterator[int]]:
     """Yield those signals that the process is sent which concern a run; the main thread alone may ask."""
-    hangup = signal.getsignal(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             yield signals
     finally:
-        # asyncio leaves the default behind, with which a closed terminal ends what comes after the last row
-        signal.signal(signal.SIGHUP, signal.SIG_DFL if hangup is None else hangup)
+        # asyncio leaves the default behind, with which either ends what comes after the last row without a word
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +232,17 @@ class _Run:
         stack.callback(claims.close)
         claims.name(folder.name if folder is not None else self._likely_name())
         lives = self._make_lives(stack)
-        answers = await call(lives, claims, first_start=not self._drafted.spec.digests)
+        answers = await call(lives, claims, first_start=_is_new(self._drafted.spec))
         spec = self._with_models(answers.present)
         if folder is None and (folder := self._found(spec)) is not None:
             queue = self._open(stack, folder)
             if not queue.counts().pending:
                 return self._finished(folder, queue)
             spec = self._drafted.spec
-        claims.name(spec.name)
+        claims.name(folder.name if folder is not None else spec.name)
         terms = self._terms(spec)
         digests = admit(answers, terms)
-        if not spec.digests and not any(life.info for life in answers.present):
+        if _is_new(spec) and not any(life.info for life in answers.present):
             raise answers.refusal()
         spec = spec.met(digests, _records(answers.present))
         terms = replace(terms, digests=spec.digests)
@@ -400,7 +401,7 @@ class _Run:
                 self._event(Event("forecast", line))
         known = f", {counts.done:,} done before" if counts.done else ""
         rows = f"{counts.pending:,} of {counts.total:,} to do{known} ({spec.selection})"
-        self._event(Event("started", f"job {spec.name}: {rows}; results in {folder / RESULTS}"))
+        self._event(Event("started", f"job {folder.name}: {rows}; results in {folder / RESULTS}"))
 
     def _event(self, event: Event) -> None:
         level = {"info": 20, "warning": 30, "error": 40}[event.level]
@@ -408,6 +409,11 @@ class _Run:
         if self._board is not None:
             self._board.event(event)
         self._view.event(event)
+
+
+def _is_new(spec: JobSpec) -> bool:
+    """Whether the job has met no host yet; digests alone do not tell, where they are mixed none is frozen."""
+    return not (spec.digests or spec.hosts)
 
 
 def _freeze(folder: Path, digests: Mapping[str, str]) -> None:

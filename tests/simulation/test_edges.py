@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from scorer.dispatch.loop import Ending
 from scorer.errors import DatasetChanged, NoHostsLeft, StoreError, UsageError
 from scorer.jobs.folder import locked
 from scorer.jobs.mend import retry
-from scorer.jobs.spec import FILE, read_spec
+from scorer.jobs.spec import FILE, read_spec, write_spec
 from scorer.queue import Queue
 
 LONG = "word " * 1000
@@ -317,6 +318,24 @@ def test_rows_that_waited_for_a_larger_host_are_read_again_when_it_is_taken_out(
 
     counts = world.run(events=edit).counts
     assert (counts.pending, counts.done, counts.dead) == (0, 600, 600), "now the only host's own count decides"
+
+
+def test_a_job_with_mixed_models_waits_for_its_hosts_when_it_goes_on(tmp_path: Path) -> None:
+    hosts = [SimHost("a", 1.0), SimHost("b", 1.0, digest="cd" * 32)]
+    world = World(tmp_path, hosts, rows=100)
+    world.run(allow_mixed_models=True, limit=20)
+    for host in hosts:
+        host.faults = Faults(down=((0.0, 60.0),))
+    assert world.run(allow_mixed_models=True).counts.done == 100
+
+
+def test_a_job_goes_on_under_the_name_that_its_folder_has_now(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 1.0)], rows=40)
+    world.run(limit=10)
+    write_spec(world.job, replace(read_spec(world.job), name="before it was moved"))
+    world.view.events.clear()
+    assert world.run().counts.done == 40
+    assert [event.text.split(":")[0] for event in world.view.events if event.kind == "started"] == ["job sim"]
 
 
 def test_what_still_fails_at_an_old_address_is_not_held_against_the_new_one(tmp_path: Path) -> None:

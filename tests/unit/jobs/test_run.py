@@ -32,6 +32,20 @@ def test_a_finished_job_contacts_no_host(finished: World) -> None:
     check_invariants(finished.job, expected=20)
 
 
+def test_handlers_of_signals_are_after_a_run_what_they_were_before(finished: World) -> None:
+    def handle(_number: int, _frame: object) -> None:
+        pass
+
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        run(finished.options(), Recorder())
+        assert [signal.getsignal(number) for number in numbers] == [handle, handle]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_a_job_that_another_process_runs_is_left_alone(finished: World) -> None:
     with locked(finished.job):
         for fresh in (False, True):

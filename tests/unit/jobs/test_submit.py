@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_jobs import MadeJob, texts
 from simulation.world import MODEL, SimHost, World
 
 from scorer import inputs
@@ -127,6 +129,22 @@ def test_jobs_that_cannot_be_read_are_told_of_and_stand_in_nobodys_way(interrupt
     drafted = draft(open_model)
     assert existing(drafted, open_model) is None
     assert [line.split(": ")[0] for line in (*told, drafted.notes[0])] == ["job strange is passed over"] * 2
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_finished_job_whose_database_is_gone_or_broken_stands_in_nobodys_way(interrupted: World, lost: bool) -> None:
+    finished = interrupted.job.with_name("finished")
+    (interrupted.folder / "made").mkdir()
+    shutil.copytree(MadeJob(table=texts(30)).write(interrupted.folder / "made"), finished)
+    for path in finished.glob("queue.sqlite*"):
+        path.unlink()
+    if not lost:
+        (finished / "queue.sqlite").write_bytes(b"no database" * 1000)
+    os.utime(finished / "job.toml", (4e9, 4e9))
+    told: list[str] = []
+    assert latest_unfinished(finished.parent, told.append) == interrupted.job
+    (line,) = told
+    assert line.startswith("job finished is passed over: ")
 
 
 def test_when_no_unfinished_job_can_be_read_that_is_said(finished: World) -> None:
