@@ -465,8 +465,10 @@ class Fleet:
             self._market.set_largest(name, model, chars)
 
     def _untried_elsewhere(self, host: HostState, task: Task, now: float) -> bool:
-        """Whether another host is to try the row first. One that rests for long is not waited for, but its word counts
-        before the row is given up: a row with all its charges waits for it.
+        """Whether another host is to try the row first.
+
+        One that rests for long is not waited for, but its word counts before the row is given up: a row with all its
+        charges waits for it.
         """
         hurried = sum(a.blame is Blame.ROW for a in task.history) < MAX_CHARGES
         return any(

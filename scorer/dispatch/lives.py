@@ -310,8 +310,8 @@ class Lives:
         try:
             if life.info is None:
                 life.info = await self._look_at(life)
-            life.version = life.info.version
             info = life.info
+            life.version = info.version
             self._take_on(life, self.terms.serves(life.config, info))
             if life.config.hours is not None and not self._awake(life):
                 self._rest(life, life.config.hours)
