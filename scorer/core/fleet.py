@@ -19,7 +19,6 @@ that left takes nothing.
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -28,22 +27,20 @@ import numpy as np
 from scorer.core import endgame
 from scorer.core.contexts import Contexts
 from scorer.core.estimate import TokenRatio
+from scorer.core.flights import Flights
 from scorer.core.health import Breaker, BreakerState
 from scorer.core.host import HostState, HostView, Member, Slot
 from scorer.core.last_rows import LastRows
 from scorer.core.limit import Limit, work
 from scorer.core.market import Market
 from scorer.core.short_list import ShortLists
+from scorer.core.suspicion import Suspicion
 from scorer.core.task import MAX_CHARGES, Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey, verdict
 from scorer.core.window import Window
 from scorer.errors import FaultKind
 
 DEADLINE_FACTOR = 10.0
 DEAR = 4.0
-MAX_REFUSED = 3
-MAX_COPIES = 2
-LOCAL_WINDOW_S = 10.0
-LOCAL_BACKOFF_S = 5.0
 # what a model may need to come from a slow disk: a client that gives up before aborts the load
 LOAD_ALLOWANCE_S = 900.0
 ABOUT_AS_MUCH = 0.9
@@ -71,14 +68,6 @@ class Settled(NamedTuple):
     put_aside: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Flight:
-    """A row in flight: as it is now, and its copies."""
-
-    task: Task
-    copies: list[Slot] = field(default_factory=list)
-
-
 class Fleet:
     """All hosts of a run and the rows they have in flight. `priced` false: first come, first served.
 
@@ -94,12 +83,11 @@ class Fleet:
         self._short_lists = ShortLists(self._hosts)
         self._contexts = Contexts(self._configured, self._market.ratio)
         self._last_rows = LastRows(self._hosts, self._market)
-        self._flights: dict[TaskKey, _Flight] = {}
+        self._flights = Flights()
+        self._suspicion = Suspicion(self._hosts)
         self._numbers = 0
-        self._extra = 0
         self._replies = 0
         self._window = Window()
-        self._away_at = float("-inf")
         self._told: dict[str, tuple[int, bool, bool]] = {}
         self._slots = 0
         self.changes = 0
@@ -216,15 +204,16 @@ class Fleet:
         # a host that rests or leaves has no free slot either
         saturated = host.limit.pinned is None and host.up and host.accepting and host.free(now) <= 0
         self._last_rows.changed(len(self._flights), much=isinstance(outcome, Failed))
-        flight = self._land(slot)
+        del host.running[slot.number]
+        flight = self._flights.land(slot)
         if isinstance(outcome, Scored):
             self._learn(host, slot, outcome, now, saturated=saturated)
             if flight is None:
                 return Settled(slot.task, aside=True)
-            put_aside = self._suspect_garbage(host, flight.task, now)
-            if flight.copies:
-                del self._flights[slot.task.key]
-            return Settled(flight.task, done=True, losers=tuple(flight.copies), put_aside=put_aside)
+            put_aside = self._suspicion.garbage(host, flight.task, now)
+            for name in put_aside:
+                self._tell_market(self._hosts[name])
+            return Settled(flight.task, done=True, losers=self._flights.win(flight), put_aside=put_aside)
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
         self._pausing.add(slot.host)
         self._tell_market(host)
@@ -240,7 +229,8 @@ class Fleet:
 
         Return the row if it must wait again; None if another copy of it runs or has won.
         """
-        flight = self._land(slot)
+        del self._hosts[slot.host].running[slot.number]
+        flight = self._flights.land(slot)
         self._last_rows.changed(len(self._flights))
         if flight is None:
             return None
@@ -290,7 +280,7 @@ class Fleet:
 
     def keys(self) -> set[TaskKey]:
         """Return the tasks in flight."""
-        return set(self._flights)
+        return self._flights.keys()
 
     def slots(self) -> int:
         """Count the slots of all hosts that are up."""
@@ -298,12 +288,16 @@ class Fleet:
 
     def away(self, now: float) -> None:
         """Note that this machine or its network was away: requests sent before blame nobody when they end badly."""
-        self._away_at = now
+        self._suspicion.away(now)
 
     def view(self, name: str, now: float) -> HostView | None:
         """Return a host as the display shows it, None before it joined."""
         host = self._hosts.get(name)
         return host.view(now) if host else None
+
+    def speed(self, name: str) -> tuple[float, float] | None:
+        """Return the tokens per second that one request on a host reads and writes, None before its first reply."""
+        return self._market.speed(name)
 
     # -- the choice -------------------------------------------------------------------------------------------------
 
@@ -361,19 +355,13 @@ class Fleet:
     def _second_copy(self, host: HostState, now: float) -> Slot | None:
         """Start a second copy of the running row that would otherwise end last, if that pays."""
         name = host.member.name
-        if not self._market.knows(name) or self._extra >= endgame.most_extra(self.slots()):
+        if not self._market.knows(name) or self._flights.extra >= endgame.most_extra(self.slots()):
             return None
-        for key in self._last_rows.worth_a_copy(name, self._alone, now):
-            flight = self._flights.get(key)
-            if flight is None or len(flight.copies) >= MAX_COPIES or flight.copies[0].host == name:
-                continue
-            if self._contexts.can_take(host.member, flight.task) and self._cost(host, flight.task, now) == 1.0:
-                return self._start(host, flight.task, now, extra=True)
+        for key in self._last_rows.worth_a_copy(name, self._flights.alone, now):
+            task = self._flights.copyable(key, name)
+            if task and self._contexts.can_take(host.member, task) and self._cost(host, task, now) == 1.0:
+                return self._start(host, task, now, extra=True)
         return None
-
-    def _alone(self) -> dict[TaskKey, Slot]:
-        """Return the rows of which one copy runs."""
-        return {key: flight.copies[0] for key, flight in self._flights.items() if len(flight.copies) < MAX_COPIES}
 
     # -- the rules --------------------------------------------------------------------------------------------------
 
@@ -394,22 +382,9 @@ class Fleet:
             self._market.set_loaded(name, model)
         slot = Slot(self._numbers, name, task, now, deadline_s, expected_s, extra, loads)
         host.running[slot.number] = slot
-        self._flights.setdefault(task.key, _Flight(task)).copies.append(slot)
+        self._flights.start(slot)
         self._last_rows.changed(len(self._flights))
-        self._extra += extra
         return slot
-
-    def _land(self, slot: Slot) -> _Flight | None:
-        """Take a request out of flight and return its row's flight, None if another copy has already won."""
-        del self._hosts[slot.host].running[slot.number]
-        self._extra -= slot.extra
-        flight = self._flights.get(slot.task.key)
-        if flight is None or slot not in flight.copies:
-            return None
-        flight.copies.remove(slot)
-        if not flight.copies:
-            del self._flights[slot.task.key]
-        return flight
 
     def _time_s(self, name: str, task: Task) -> float | None:
         return self._market.time_s(name, task.key.model, task.chars)
@@ -432,15 +407,15 @@ class Fleet:
             self._tell_contexts()
 
     def _failed(self, host: HostState, task: Task, outcome: Failed, slot: Slot, now: float) -> Settled:
-        attempt = self._absolve(slot, outcome.attempt)
+        attempt = self._suspicion.absolve(slot, outcome.attempt)
         task = task._replace(tries=task.tries + attempt.sent)
         if attempt.blame is Blame.NOBODY:
             return Settled(task, attempt=attempt)
         if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
-            return self._suspect_request(host, task, attempt, now)
+            attempt, unusable = self._suspicion.refused(host, attempt, now)
+            return Settled(task._replace(history=(*task.history, attempt)), attempt=attempt, unusable=unusable)
         if host.failed(task, outcome, now, self._rng):
-            host.refused_at = now
-            self._suspect_local_fault(now)
+            self._suspicion.unreachable(host, now)
         task = task._replace(history=(*task.history, attempt))
         return Settled(task, attempt=attempt, dead=self._verdict(task, host))
 
@@ -488,54 +463,3 @@ class Fleet:
         # a host that this very fault has put aside is not the only one: another that is left has not been asked
         takers = self.takers(task) + (not host.in_service)
         return verdict(task.history, takers, larger_context=larger)
-
-    def _absolve(self, slot: Slot, attempt: Attempt) -> Attempt:
-        """Blame nobody for what ended badly because this machine or its network was away."""
-        if attempt.blame is not Blame.ROW and slot.started <= self._away_at:
-            return replace(attempt, blame=Blame.NOBODY)
-        return attempt
-
-    def _suspect_request(self, host: HostState, task: Task, attempt: Attempt, now: float) -> Settled:
-        """A host that refuses all of its first requests does not like their form: the rows are innocent."""
-        host.refused += 1
-        host.hold(now)
-        attempt = replace(attempt, blame=Blame.HOST, permanent=False)
-        host.last_fault = f"{attempt.kind}: {attempt.message}"
-        unusable = f"refused its first {host.refused} requests: {attempt.message}"
-        task = task._replace(history=(*task.history, attempt))
-        return Settled(task, attempt=attempt, unusable=unusable if host.refused >= MAX_REFUSED else None)
-
-    def _suspect_garbage(self, able: HostState, task: Task, now: float) -> tuple[str, ...]:
-        """Hold bad completions against hosts, now that one could do the row; return the hosts which that puts aside.
-
-        A row that nobody can do says nothing of anybody, and which rows a host gets is no accident.
-        """
-        bad = [a.host for a in task.history if a.blame is Blame.ROW and a.kind is not FaultKind.CONTEXT_OVERFLOW]
-        put_aside = []
-        for name in dict.fromkeys(bad):
-            host = self._hosts.get(name)
-            if host is None or host is able or host.is_open:
-                continue
-            host.validity.note(valid=False)
-            others = [other.validity for other in self._hosts.values() if other is not host and other.usable]
-            if host.validity.garbage(others):
-                host.last_fault = "most of its completions are invalid, of rows that others can do"
-                host.validity.clear()
-                host.breaker.fault(now, certain=True)
-                self._tell_market(host)
-                put_aside.append(name)
-        return tuple(put_aside)
-
-    def _suspect_local_fault(self, now: float) -> None:
-        """When half of the hosts cannot be reached at once, it is our own network: back soon, and blame nobody."""
-        # one that is back by now is no part of it, and closed it would stay: nobody would have it prove itself
-        recent = [h for h in self._hosts.values() if h.is_open and now - h.refused_at <= LOCAL_WINDOW_S]
-        others = [h for h in self._hosts.values() if h.up and h not in recent]
-        if len(recent) >= 2 and len(recent) >= len(others):
-            self.away(now)
-            for host in recent:
-                host.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)
-
-    def speed(self, name: str) -> tuple[float, float] | None:
-        """Return the tokens per second that one request on a host reads and writes, None before its first reply."""
-        return self._market.speed(name)

@@ -23,15 +23,17 @@ from scorer.core.score import figure_of
 from scorer.core.task import Attempt, Blame, Dead, Failed, Outcome, Scored, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.attempt import Sampling, attempt
+from scorer.dispatch.edits import Edits
 from scorer.dispatch.events import WELL, Event, HostProgress, Progress
 from scorer.dispatch.feed import Feed
 from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
 from scorer.dispatch.lives import Life, LifeState, Lives
+from scorer.dispatch.patience import Patience
 from scorer.dispatch.seams import Seams
 from scorer.dispatch.served import Served
 from scorer.dispatch.tally import Tallies
-from scorer.errors import DatasetUnreadable, NoHostsLeft, StoreError, UsageError
+from scorer.errors import DatasetUnreadable, StoreError
 from scorer.hosts.base import Host
 
 WINDOW = 512
@@ -73,7 +75,9 @@ class Dispatcher:
         ledger: Ledger,
         seams: Seams,
     ) -> None:
-        self._orders = orders
+        self._sampling = orders.sampling
+        self._patience = Patience(orders.patience_s, fleet, lives)
+        self._edits = Edits(orders.watch, orders.make_host, lives, seams.read)
         self._fleet = fleet
         self._lives = lives
         self._feeds = list(feeds)
@@ -86,9 +90,7 @@ class Dispatcher:
         self._broken = False
         self._fleet_version = 0
         self._rewound_at: dict[str, int] = {}
-        self._scored_any = False
         self._seen_changes = 0
-        self._hopeless_since: float | None = None
         self.observe: Callable[[Event], None] = lambda _: None
 
     # -- from outside -------------------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ class Dispatcher:
         self._tallies = Tallies(now)
         self._wall_offset = self._seams.wall() - now
         self._counted = now
-        self._lives.observe = self.observe
+        self._lives.observe = self._edits.observe = self.observe
         self._lives.on_join = self._lives.on_gone = self._on_fleet_change
         self._ledger.on_commit, self._ledger.observe = self._on_commit, self.observe
         self._window.behind = {feed.model: feed.left for feed in self._feeds}
@@ -146,7 +148,6 @@ class Dispatcher:
         # rows that die take next to no time
         scored = counts.done / max(counts.done + counts.dead, 1) if counts.done else 1.0
         eta = None if self._ledger.paused else self._tallies.eta(counts.pending * scored)
-        hopeless_s = None if self._hopeless_since is None else now - self._hopeless_since
         return Progress(
             total=counts.total,
             done=counts.done,
@@ -159,7 +160,7 @@ class Dispatcher:
             hosts=tuple(self._host_progress(life, now) for life in self._lives.by_name.values()),
             eta_low_s=eta.low_s if eta else None,
             eta_high_s=eta.high_s if eta else None,
-            gives_up_in_s=None if hopeless_s is None else max(0.0, self._orders.patience_s - hopeless_s),
+            gives_up_in_s=self._patience.left_s(now),
         )
 
     # -- the loop -------------------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ class Dispatcher:
         for item in items:
             if isinstance(item, Died):
                 self._add_dead(item)
-            elif dead := self._fleet.hopeless(item.chars, self._orders.sampling[item.recipe].num_predict):
+            elif dead := self._fleet.hopeless(item.chars, self._sampling[item.recipe].num_predict):
                 self._bury(item, dead)
             else:
                 self._window.add(item)
@@ -279,7 +280,7 @@ class Dispatcher:
     async def _run_row(self, life: Life, slot: Slot, served: Served) -> None:
         with self._scopes[slot.number] as scope:
             ratio = self._fleet.ratio(slot.task.key.model)
-            sampling = self._orders.sampling[slot.task.recipe]
+            sampling = self._sampling[slot.task.recipe]
             outcome = await attempt(life, slot, served.frame, sampling, ratio, partial(self._unusable, life))
             if not served.exchanged:
                 self._settle(life, slot, served, outcome)
@@ -336,9 +337,8 @@ class Dispatcher:
         reply = outcome.reply
         served.answered += 1
         self._tallies.host(life.config.name).scored(reply.prompt_tokens, reply.output_tokens)
-        self._hopeless_since = None
-        self._scored_any = True
-        words = self._orders.sampling[task.recipe].words
+        self._patience.scored()
+        words = self._sampling[task.recipe].words
         self._ledger.add(
             Done(
                 key=task.key,
@@ -395,8 +395,9 @@ class Dispatcher:
             await anyio.sleep(TICK_S)
             self._mind_the_clock()
             self._lives.keep_hours()
-            await self._watch_hosts()
-            self._mind_patience()
+            await self._edits.look(self._group)
+            if not self._stopping:
+                self._patience.check(self._window, anyio.current_time(), reading=self._reading())
             self._count_time(anyio.current_time())
             self._wake.set()
 
@@ -414,62 +415,9 @@ class Dispatcher:
         for scope in self._scopes.values():
             scope.cancel()
 
-    async def _watch_hosts(self) -> None:
-        """Let an edit of the hosts file take effect; a broken one is reported and changes nothing."""
-        try:
-            hosts = await self._seams.read(self._orders.watch)
-            if hosts is not None:
-                await self._change_hosts(hosts)
-        except UsageError as error:
-            self.observe(Event("hosts_file_broken", f"{error} (the last good version stays in force)", "warning"))
-
-    async def _change_hosts(self, hosts: HostsFile) -> None:
-        wanted = {config.name: config for config in hosts.hosts if config.enabled}
-        made = {name: self._orders.make_host(c) for name, c in wanted.items() if self._is_new(c)}
-        for name, life in list(self._lives.by_name.items()):
-            if wanted.get(name) != life.config:
-                self._lives.retire(name)
-                self.observe(Event("host_removed", f"{name} is out of the run", details={"host": name}))
-                if not life.in_flight:
-                    await life.close()
-        for name, host in made.items():
-            life = Life(wanted[name], host)
-            self._lives.add(life)
-            self._group.start_soon(self._lives.run, life)
-            self.observe(Event("host_added", f"{name} is in the run", details={"host": name}))
-
-    def _is_new(self, config: HostConfig) -> bool:
-        life = self._lives.by_name.get(config.name)
-        return life is None or life.config != config
-
-    def _mind_patience(self) -> None:
-        """Give up when nothing that waits could be taken by a usable host, for longer than the patience."""
-        now = anyio.current_time()
-        if self._stopping:
-            return
-        if self._lives.waits_for_hours():
-            # it is known when they come back
-            self._hopeless_since = None
-            return
-        if self._fleet.can_go_on(self._window) or (self._fleet.any_usable() and self._reading()):
-            self._hopeless_since = None
-            return
-        if self._lives.by_name and self._lives.all_left_out() and not self._scored_any:
-            raise UsageError("no host may be used:\n  " + "\n  ".join(self._lives.reasons()))
-        if self._hopeless_since is None:
-            self._hopeless_since = now
-        if now - self._hopeless_since > self._orders.patience_s:
-            why = "; ".join(self._lives.reasons()) or "no host present can take the rows that are left"
-            raise NoHostsLeft(
-                f"no host could take a row for {self._orders.patience_s:.0f} s ({why}). "
-                "Nothing is lost: `scorer resume` goes on from here."
-            )
-
     def _reading(self) -> bool:
         """Whether nothing waits only because it has not been read, or is being worked on."""
-        return not self._window and (
-            self._fleet.in_flight() > 0 or any(not feed.exhausted for feed in self._feeds) or self._stopping
-        )
+        return not self._window and (self._fleet.in_flight() > 0 or any(not feed.exhausted for feed in self._feeds))
 
     def _count_time(self, now: float) -> None:
         """Let rates know which hosts were there since they were last told, if they could do anything."""

@@ -31,7 +31,10 @@ COPIED = ("scorer", "tests", "prompts", "data", "examples", "docs", "pyproject.t
 WIDELY = (
     "tests/unit",
     "tests/simulation/test_runs.py",
-    "tests/simulation/test_edges.py",
+    "tests/simulation/test_blame.py",
+    "tests/simulation/test_changing_hosts.py",
+    "tests/simulation/test_interruptions.py",
+    "tests/simulation/test_which_model.py",
     "tests/crash/test_power.py",
     # where a mutation has been made it can be made no more, which says nothing about the promise
     "--ignore=tests/unit/test_mutations.py",

@@ -1,0 +1,79 @@
+"""Who is really to blame for a failed try, where it is neither the row nor the one host it failed on.
+
+* What was in flight while this machine or its network was away blames nobody. When half of the hosts cannot be reached
+  at once, it is taken to have been away.
+* A host that refuses all of its first requests does not like their form: the rows are innocent.
+* A bad completion counts against its host once another host could do the row. A row that nobody can do says nothing of
+  anybody, and which rows a host gets is no accident.
+
+It looks at hosts side by side; what one host's own faults do to it is `host.py`. Times are the caller's monotonic
+seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from scorer.core.host import HostState, Slot
+from scorer.core.task import Attempt, Blame, Task
+from scorer.errors import FaultKind
+
+MAX_REFUSED = 3
+LOCAL_WINDOW_S = 10.0
+LOCAL_BACKOFF_S = 5.0
+
+
+class Suspicion:
+    """What failed tries say about hosts together. `hosts` are those that joined, and may grow."""
+
+    def __init__(self, hosts: Mapping[str, HostState]) -> None:
+        self._hosts = hosts
+        self._away_at = float("-inf")
+
+    def away(self, now: float) -> None:
+        """Note that this machine or its network was away: requests sent before blame nobody when they end badly."""
+        self._away_at = now
+
+    def absolve(self, slot: Slot, attempt: Attempt) -> Attempt:
+        """Blame nobody for what ended badly because this machine or its network was away."""
+        if attempt.blame is not Blame.ROW and slot.started <= self._away_at:
+            return replace(attempt, blame=Blame.NOBODY)
+        return attempt
+
+    def unreachable(self, host: HostState, now: float) -> None:
+        """Note that a host has shown itself to be down. If half of them have, our own network is: back soon."""
+        host.refused_at = now
+        # one that is back by now is no part of it, and closed it would stay: nobody would have it prove itself
+        recent = [h for h in self._hosts.values() if h.is_open and now - h.refused_at <= LOCAL_WINDOW_S]
+        others = [h for h in self._hosts.values() if h.up and h not in recent]
+        if len(recent) >= 2 and len(recent) >= len(others):
+            self.away(now)
+            for each in recent:
+                each.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)
+
+    def refused(self, host: HostState, attempt: Attempt, now: float) -> tuple[Attempt, str | None]:
+        """Blame a host that never did a row for refusing one; say with it why the host is unusable, if it is by now."""
+        host.refused += 1
+        host.hold(now)
+        host.last_fault = f"{attempt.kind}: {attempt.message}"
+        unusable = f"refused its first {host.refused} requests: {attempt.message}"
+        return (
+            replace(attempt, blame=Blame.HOST, permanent=False),
+            unusable if host.refused >= MAX_REFUSED else None,
+        )
+
+    def garbage(self, able: HostState, task: Task, now: float) -> tuple[str, ...]:
+        """Hold a row's bad completions against hosts, now that `able` did it; return those that this puts aside."""
+        bad = [a.host for a in task.history if a.blame is Blame.ROW and a.kind is not FaultKind.CONTEXT_OVERFLOW]
+        put_aside = []
+        for name in dict.fromkeys(bad):
+            host = self._hosts.get(name)
+            if host is None or host is able or host.is_open:
+                continue
+            host.validity.note(valid=False)
+            others = [other.validity for other in self._hosts.values() if other is not host and other.usable]
+            if host.validity.garbage(others):
+                host.last_fault = "most of its completions are invalid, of rows that others can do"
+                host.validity.clear()
+                host.breaker.fault(now, certain=True)
+                put_aside.append(name)
+        return tuple(put_aside)

@@ -1,0 +1,144 @@
+"""Who is to blame where it is neither the row nor the one host that failed it, asked of a whole fleet."""
+
+from fleet_tries import (
+    bad,
+    called_bad,
+    failed_elsewhere,
+    fleet_of,
+    member,
+    one_try,
+    picked,
+    refused,
+    rows,
+    scored,
+    task,
+    unclear,
+    warm_up,
+    window_of,
+)
+
+from scorer.core.task import Blame
+
+
+def test_a_host_that_is_given_what_another_could_not_do_is_not_taken_for_garbage() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    for row in range(30):
+        one_try(fleet, "b", scored(), 0.0, row)
+        fleet.release(picked(fleet, "a", failed_elsewhere(100 + row), 10.0 * row), bad("a"), 10.0 * row)
+    assert not fleet.is_open("a")
+
+
+def test_of_a_row_that_one_host_can_do_only_others_that_take_part_and_failed_it_are_doubted() -> None:
+    fleet = fleet_of(member("a"), member("b"), member("down"))
+    one_try(fleet, "down", refused("down"), 0.0)
+    history = tuple(bad(name).attempt for name in ("a", "b", "down", "of yesterday"))
+    for row in range(30):
+        settled = fleet.release(picked(fleet, "a", window_of(task(row, history=history)), 0.0), scored(), 0.0)
+        assert settled.done
+        assert settled.put_aside == ()
+    view = fleet.view("down", 0.0)
+    assert view is not None
+    assert view.last_fault == "unreachable: unreachable happened"
+
+
+def test_a_host_whose_answers_are_mostly_garbage_is_put_aside_while_another_is_sane() -> None:
+    fleet = fleet_of(member("bad"), member("sane"))
+    warm_up(fleet, "sane", 12)
+    now = 0.0
+    put_aside: tuple[str, ...] = ()
+    while not put_aside:
+        now += 5.0
+        assert now < 60.0, "never put aside"
+        again = one_try(fleet, "bad", bad("bad"), now, int(now)).task
+        put_aside = fleet.release(picked(fleet, "sane", window_of(again), now), scored(), now).put_aside
+    assert put_aside == ("bad",)
+    assert fleet.is_open("bad")
+    view = fleet.view("bad", now)
+    assert view is not None
+    assert view.last_fault == "most of its completions are invalid, of rows that others can do"
+    assert view.state == "failing"
+
+
+def test_when_every_hosts_answers_are_invalid_it_is_the_rows_and_nobody_is_put_aside() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    for now in range(0, 150, 5):
+        one_try(fleet, "a", bad("a"), float(now), now)
+        one_try(fleet, "b", bad("b"), float(now), now)
+    assert not fleet.is_open("a")
+    assert not fleet.is_open("b")
+
+
+def test_a_host_that_refuses_its_first_requests_is_left_out_after_three_and_the_rows_are_innocent() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    for number in range(3):
+        settled = one_try(fleet, "a", called_bad("a"), 10.0 * number, number)
+        assert settled.dead is None
+        assert [a.blame for a in settled.task.history] == [Blame.HOST]
+        assert not settled.task.failed_on("a")
+        assert (settled.unusable is not None) == (number == 2)
+    assert settled.unusable is not None
+    assert "refused its first 3 requests" in settled.unusable
+
+
+def test_when_half_of_the_hosts_are_gone_at_once_it_is_our_network_and_nobody_is_blamed() -> None:
+    fleet = fleet_of(*(member(name) for name in "abcd"))
+    in_flight = picked(fleet, "c", rows(1, 50), 0.0)
+    one_try(fleet, "a", refused("a"), 1.0)
+    one_try(fleet, "b", refused("b"), 2.0, 1)
+    assert fleet.retry_at("a") <= 2.0 + 6.0, "back soon"
+    settled = fleet.release(in_flight, unclear("c"), 3.0)
+    assert settled.task.history == ()
+    assert settled.task.tries == 1
+    assert not fleet.is_open("c")
+
+
+def test_a_request_that_began_after_the_outage_is_judged_again() -> None:
+    fleet = fleet_of(*(member(name) for name in "abcd"))
+    one_try(fleet, "a", refused("a"), 1.0)
+    one_try(fleet, "b", refused("b"), 2.0, 1)
+    settled = one_try(fleet, "c", unclear("c"), 3.0, 2)
+    assert [a.blame for a in settled.task.history] == [Blame.UNCLEAR]
+
+
+def test_a_bad_completion_is_the_rows_even_if_we_were_away_meanwhile() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    slot = picked(fleet, "a", rows(1), 0.0)
+    fleet.away(5.0)
+    assert len(fleet.release(slot, bad("a"), 6.0).task.history) == 1
+
+
+def test_two_of_five_hosts_gone_is_their_own_fault() -> None:
+    fleet = fleet_of(*(member(name) for name in "abcde"))
+    in_flight = picked(fleet, "c", rows(1, 50), 0.0)
+    one_try(fleet, "a", refused("a"), 1.0)
+    one_try(fleet, "b", refused("b"), 2.0, 1)
+    assert len(fleet.release(in_flight, unclear("c"), 3.0).task.history) == 1
+
+
+def test_two_hosts_gone_a_minute_apart_are_no_local_fault() -> None:
+    fleet = fleet_of(*(member(name) for name in "abcd"))
+    in_flight = picked(fleet, "c", rows(1, 50), 0.0)
+    one_try(fleet, "a", refused("a"), 1.0)
+    one_try(fleet, "b", refused("b"), 61.0, 1)
+    assert len(fleet.release(in_flight, unclear("c"), 62.0).task.history) == 1
+
+
+def test_hosts_that_are_long_away_do_not_hide_that_our_network_is_gone() -> None:
+    fleet = fleet_of(*(member(name) for name in "abcdefgh"))
+    for name in "cdefgh":
+        fleet.leave(name)
+    in_flight = picked(fleet, "a", rows(1, 50), 100.0)
+    one_try(fleet, "a", refused("a"), 101.0)
+    one_try(fleet, "b", refused("b"), 102.0, 1)
+    assert fleet.release(in_flight, unclear("a"), 103.0).task.history == ()
+
+
+def test_a_host_that_is_back_is_not_closed_because_another_fails_soon_after() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    one_try(fleet, "a", refused("a"), 1.0)
+    fleet.join(member("a"), 7.0)
+    one_try(fleet, "a", scored(), 8.0, 1)
+    in_flight = picked(fleet, "a", rows(1, 50), 8.5)
+    one_try(fleet, "b", refused("b"), 9.0, 2)
+    assert not fleet.is_open("a")
+    assert len(fleet.release(in_flight, unclear("a"), 10.0).task.history) == 1, "one host alone is not our network"
