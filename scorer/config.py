@@ -28,8 +28,9 @@ _PATHS = frozenset({"ca", "gguf", "token_file"})
 class HostConfig:
     """One host as configured.
 
-    `url` is normalised, and empty for the embedded engine. `own_model`: `model` is this host's own name for it, from
-    its own table. `slots` None is "auto". `max_context` is in tokens. `ca`, `gguf` and `token_file` are absolute paths.
+    `url` is normalised, and empty for the embedded engine. `own_model`: `model` is from the host's own table, its name
+    for `default_model`, which is that of [defaults]; None if that has none. `slots` None is "auto". `max_context` is in
+    tokens. `ca`, `gguf` and `token_file` are absolute paths.
     """
 
     name: str
@@ -37,6 +38,7 @@ class HostConfig:
     api: Api = "ollama"
     model: str | None = None
     own_model: bool = False
+    default_model: str | None = None
     model_digest: str | None = None
     slots: int | None = None
     hours: Hours | None = None
@@ -108,7 +110,10 @@ def parse_hosts(text: str, source: str, folder: Path) -> HostsFile:
         raise UsageError(f"{place}: {min(misplaced)} differs from host to host and belongs in [[hosts]]")
     refuse_secrets(file.defaults, place)
     defaults = check(DefaultKeys, file.defaults, place)
-    hosts = tuple(_host(table, file.defaults, _place(source, i, table), folder) for i, table in enumerate(file.hosts))
+    hosts = tuple(
+        _renaming(_host(table, file.defaults, _place(source, i, table), folder), defaults.model)
+        for i, table in enumerate(file.hosts)
+    )
     _refuse_duplicates("name", (host.name for host in hosts), source)
     _refuse_duplicates("url", (same_place(host.url) for host in hosts if host.url), source)
     return HostsFile(source, defaults.model, hosts)
@@ -172,6 +177,10 @@ def _host(own: Mapping[str, object], defaults: Mapping[str, object], place: str,
     host = HostConfig(**{"url": "", **given, "own_model": "model" in own})
     _check_url(host, place)
     return host
+
+
+def _renaming(host: HostConfig, default_model: str | None) -> HostConfig:
+    return replace(host, default_model=default_model) if host.own_model else host
 
 
 def _absolute(path: str, folder: Path, place: str) -> str:

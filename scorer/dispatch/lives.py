@@ -11,7 +11,7 @@ until the host is left out or retired, also while it is away.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from enum import StrEnum
@@ -23,9 +23,10 @@ from scorer.core.fleet import Fleet, Member
 from scorer.core.health import FIRST_BACKOFF_S, MAX_ABSENT_S
 from scorer.core.hours import Hours
 from scorer.dispatch.events import Event
-from scorer.dispatch.served import Look, Served, exchange, short
+from scorer.dispatch.served import Look, Served, exchange
+from scorer.dispatch.terms import Terms
 from scorer.errors import DiskFull, Fault, FaultKind, HostFault, HostUnusable, UnclearFault, UsageError
-from scorer.hosts.base import Frame, Host, HostInfo, ModelInfo
+from scorer.hosts.base import Host, HostInfo, ModelInfo
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder
 
 PROBE_S = 15.0
@@ -33,7 +34,6 @@ WARM_S = 1800.0
 RECHECK_S = 60.0
 LEFT_OUT_S = 60.0
 IN_USE_S = 5.0
-SHOWN_MODELS = 6
 
 
 class LifeState(StrEnum):
@@ -48,74 +48,8 @@ class LifeState(StrEnum):
     RESTING = "resting"
 
 
-def same_model(one: str, other: str) -> bool:
-    """Whether two model names mean the same: Ollama adds `:latest` where there is no tag."""
-    return one.removesuffix(":latest") == other.removesuffix(":latest")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a run demands of every host, frozen at its start.
-
-    `digests` maps each of the run's models to the digest all hosts must have (empty: they report none); a model that no
-    host had yet is not in it.
-    """
-
-    models: tuple[str, ...]
-    digests: Mapping[str, str]
-    allow_mixed: bool
-    system: str
-    schema: Mapping[str, object] | None
-    num_ctx: int
-    think: bool | str = False
-
-    def serves(self, config: HostConfig, info: HostInfo) -> dict[str, ModelInfo]:
-        """Map those of the run's models that the host has to its own; HostUnusable when none may be used."""
-        found = {name: model for name in self.models if (model := self.find(name, config, info))}
-        if not found:
-            has = _listed([model.name for model in info.models]) or "no model at all"
-            wanted = config.model if config.own_model else ", ".join(self.models)
-            raise HostUnusable(FaultKind.MODEL_MISSING, f"lacks the model {wanted} (it has {has})")
-        return {name: model for name, model in found.items() if self._check(name, config, model)}
-
-    def unheard_of(self, found: Mapping[str, ModelInfo]) -> dict[str, str]:
-        """Return the digests of those models of a host that all hosts are to be held to from now on."""
-        if self.allow_mixed:
-            return {}
-        return {name: model.digest or "" for name, model in found.items() if name not in self.digests}
-
-    def frame(self, config: HostConfig, model: ModelInfo) -> Frame:
-        """Return what all requests for one model to one host share."""
-        num_ctx = min(self.num_ctx, config.max_context or self.num_ctx)
-        return Frame(model.name, self.system, self.schema, num_ctx, self.think)
-
-    def find(self, name: str, config: HostConfig, info: HostInfo) -> ModelInfo | None:
-        """Return what a host has under the run's name of a model, whether or not it may be used."""
-        if config.api == "embedded" and len(self.models) == 1:
-            # it serves the one file it was given; the digest says whether that is the same model
-            return next(iter(info.models), None)
-        wanted = config.model if config.own_model and config.model else name
-        return next((model for model in info.models if same_model(model.name, wanted)), None)
-
-    def _check(self, name: str, config: HostConfig, model: ModelInfo) -> bool:
-        if model.remote and not config.allow_cloud:
-            raise HostUnusable(FaultKind.CLOUD, f"{model.name} runs in a cloud: rows would leave this network")
-        expected = self.digests.get(name)
-        if not self.allow_mixed and name in self.digests and (model.digest or "") != expected:
-            raise HostUnusable(
-                FaultKind.WRONG_MODEL,
-                f"its {model.name} has digest {short(model.digest)}, the job's is {short(expected)}",
-            )
-        return True
-
-
 async def _nowhere(_digests: Mapping[str, str]) -> None:
     """Keep no digests: there is no job to keep them in."""
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_MODELS
-    return ", ".join(sorted(names)[:SHOWN_MODELS]) + (f" and {more} more" if more > 0 else "")
 
 
 def reason_of(fault: Fault | TimeoutError) -> str:

@@ -11,8 +11,9 @@ import anyio
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from scorer.config import HostConfig
-from scorer.dispatch.lives import PROBE_S, Life, Terms, reason_of, same_model
+from scorer.dispatch.lives import PROBE_S, Life, reason_of
 from scorer.dispatch.served import short
+from scorer.dispatch.terms import Terms, same_model
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, UsageError
 from scorer.locks import NO_CLAIMS, Claims
 

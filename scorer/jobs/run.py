@@ -22,10 +22,11 @@ from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.feed import Feed, Source
 from scorer.dispatch.groups import one_reason
 from scorer.dispatch.ledger import Ledger
-from scorer.dispatch.lives import Life, Lives, Terms
+from scorer.dispatch.lives import Life, Lives
 from scorer.dispatch.loop import Dispatcher, Ending, Orders
 from scorer.dispatch.rollcall import admit, call, common_model, configs_of
 from scorer.dispatch.seams import Seams, production
+from scorer.dispatch.terms import Terms
 from scorer.errors import DiskFull, UsageError
 from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host

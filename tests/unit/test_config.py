@@ -106,6 +106,7 @@ threads = 2
                 api="openai",
                 model="llama-13b-q4",
                 own_model=True,
+                default_model="qwen2.5-coder:7b",
                 model_digest="abc123",
                 token_env="CLUSTER_TOKEN",
                 ca=str(tmp_path / "lan-ca.pem"),
@@ -141,11 +142,11 @@ def test_a_host_overrides_the_defaults() -> None:
     )
     (host,) = file.hosts
     assert (host.slots, host.max_context, host.model, host.own_model, host.enabled) == (None, 4096, "b", True, False)
-    assert file.default_model == "a"
+    assert file.default_model == host.default_model == "a"
 
 
 def test_the_defaults_take_every_key_but_name_and_url() -> None:
-    keys = {field.name for field in dataclasses.fields(HostConfig)} - {"name", "url", "own_model"}
+    keys = {field.name for field in dataclasses.fields(HostConfig)} - {"name", "url", "own_model", "default_model"}
     values = {"slots": 1, "max_context": 512, "threads": 1, "min_deadline_s": 5, "enabled": True, "allow_cloud": True}
     values |= {"api": "ollama", "hours": "01:00-02:00", "headers": {"X-A": "b"}, "model": "m", "model_digest": "abc"}
     values |= {"ca": "ca.pem", "gguf": "m.gguf", "token_env": "T"}

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 import anyio
 
 from scorer.config import HostConfig, HostsFile
-from scorer.dispatch.lives import Life, LifeState, Terms
+from scorer.dispatch.lives import Life, LifeState
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
+from scorer.dispatch.terms import Terms, own_name
 from scorer.errors import Fault, HostUnusable, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails
@@ -184,7 +185,7 @@ def _report(host: Opened, mine: tuple[ModelReport, ...], looked: _Looked) -> Hos
     if life is None:
         return replace(report, state="left out", usable=False, problem=host.problem)
     if life.fault is not None:
-        missing = (config.model,) if config.own_model and config.model else looked.models
+        missing = tuple(own_name(config, name, looked.models) for name in looked.models)
         what_to_do = advice(config, life.fault, pull_command(looked.file, missing))
         state = "left out" if life.state is LifeState.LEFT_OUT else "away"
         return replace(report, state=state, usable=False, problem=life.reason, advice=what_to_do)

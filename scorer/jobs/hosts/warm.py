@@ -14,8 +14,9 @@ import anyio
 
 from scorer.config import HostConfig, HostsFile
 from scorer.core.score import json_schema
-from scorer.dispatch.lives import Life, Terms, reason_of
+from scorer.dispatch.lives import Life, reason_of
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
+from scorer.dispatch.terms import Terms
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault
 from scorer.hosts.base import Frame, Loaded, Request
 from scorer.jobs.hosts.advice import advice, pull_command

@@ -16,17 +16,8 @@ from scorer.core.fleet import Fleet
 from scorer.core.task import Attempt, Blame, Failed, Reply, Task, TaskKey
 from scorer.core.window import Window
 from scorer.dispatch.events import Event
-from scorer.dispatch.lives import (
-    IN_USE_S,
-    LEFT_OUT_S,
-    RECHECK_S,
-    WARM_S,
-    Life,
-    LifeState,
-    Lives,
-    Terms,
-    same_model,
-)
+from scorer.dispatch.lives import IN_USE_S, LEFT_OUT_S, RECHECK_S, WARM_S, Life, LifeState, Lives
+from scorer.dispatch.terms import Terms
 from scorer.errors import FaultKind, HostFault, HostUnusable, UnclearFault
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
 from scorer.locks import NO_CLAIMS, Claim, Claims, Holder, HostLocks
@@ -387,25 +378,6 @@ def test_a_digest_that_was_being_frozen_when_its_host_was_retired_is_in_force() 
         assert book.written == [{"m:7b": DIGEST}] == [stage.lives.terms.digests]
 
     staged(play, terms=replace(TERMS, digests={}), run=False)
-
-
-def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
-    assert same_model("x", "x:latest")
-    assert same_model("x:latest", "x")
-    assert not same_model("x:7b", "x")
-
-
-def test_a_host_has_its_own_name_for_the_model_and_the_embedded_engine_any() -> None:
-    terms = Terms(("m:7b",), {}, False, "s", {}, 4096)
-    info = HostInfo("1", (ModelInfo("llama-q4", None),))
-    own = HostConfig(name="c", url="https://c.test", api="openai", model="llama-q4", own_model=True)
-    assert terms.serves(own, info) == {"m:7b": info.models[0]}
-    assert terms.serves(HostConfig(name="e", url="", api="embedded"), info) == {"m:7b": info.models[0]}
-    missing = HostConfig(name="c", url="https://c.test", api="openai", model="other", own_model=True)
-    with pytest.raises(HostUnusable, match="lacks the model other"):
-        terms.serves(missing, info)
-    with pytest.raises(HostUnusable, match="lacks the model m:7b"):
-        terms.serves(HostConfig(name="c", url="u"), info)
 
 
 @dataclass

@@ -11,8 +11,9 @@ from scorer.config import HostConfig
 from scorer.core.fleet import Fleet
 from scorer.core.hours import Hours
 from scorer.core.window import Window
-from scorer.dispatch.lives import Life, LifeState, Lives, Terms
+from scorer.dispatch.lives import Life, LifeState, Lives
 from scorer.dispatch.patience import Patience
+from scorer.dispatch.terms import Terms
 from scorer.errors import NoHostsLeft, UsageError
 from scorer.hosts.factory import make_host
 

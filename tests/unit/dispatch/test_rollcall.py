@@ -8,8 +8,9 @@ from virtual import virtually
 
 from scorer.config import HostConfig
 from scorer.core.task import Reply
-from scorer.dispatch.lives import PROBE_S, Life, LifeState, Terms
+from scorer.dispatch.lives import PROBE_S, Life, LifeState
 from scorer.dispatch.rollcall import Answers, admit, call, common_model, configs_of
+from scorer.dispatch.terms import Terms
 from scorer.errors import FaultKind, HostFault, HostUnusable, UsageError
 from scorer.hosts.base import Frame, HostInfo, Loaded, ModelInfo, Request
 from scorer.locks import Claim, Holder
