@@ -12,13 +12,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from scorer import __version__
 from scorer.bench.answers import Answers
 from scorer.bench.disagree import MAX_SHOWN, disagreement
 from scorer.bench.paired import points
 from scorer.bench.plots import accuracy_plot, disagreement_plot, time_plot, tokens_plot
 from scorer.bench.report import MAX_COMPARED, Report
 from scorer.bench.text import between, percent, still_missing
-from scorer.errors import UsageError
 from scorer.pictures import PAGE_CSS
 from scorer.show import duration
 
@@ -40,19 +40,12 @@ def report_page(answers: Answers, report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            version=__version__,
             plots=plots,
             css=Markup(PAGE_CSS + (_PAGES / "report.css").read_text(encoding="utf-8")),
             disagreements=[disagreement(answers, a, b, most) for a, b in pairs],
         )
     )
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write a page; UsageError if the place cannot be written."""
-    try:
-        path.write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; name another place with -o") from None
 
 
 def _environment() -> jinja2.Environment:

@@ -18,6 +18,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write one HTML page with plots and questions.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that no report has made.")] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
@@ -28,9 +29,14 @@ def report(
     from scorer.jobs.folder import find_job
 
     answers = read_answers(find_job(runs_dir, job))
+    if output is not None:
+        from scorer.jobs.places import check_page
+
+        check_page(output, answers.folder, answers.spec, force=force)
     made = make_report(answers)
     if output is not None:
-        from scorer.bench.page import report_page, write_page
+        from scorer.bench.page import report_page
+        from scorer.jobs.places import write_page
 
         write_page(output, report_page(answers, made))
     if json_:

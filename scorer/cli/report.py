@@ -12,7 +12,7 @@ from scorer.cli.common import RUNS, JobArgument, Json, RunsDir, app, print_json,
 def report(
     job: JobArgument = None,
     to: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that no report has made.")] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:

@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 
 from scorer.errors import DiskFull, ScorerError, StoreError, UsageError
 from scorer.jobs.condition import Chosen, Condition
-from scorer.jobs.folder import RESULTS
 from scorer.jobs.gather import Gathered, gather
 from scorer.jobs.joined import Join
+from scorer.jobs.places import check_place
 from scorer.jobs.rows_in_order import RowsInOrder
 from scorer.jobs.scratch import scratch
 from scorer.jobs.sealed import readable
-from scorer.jobs.spec import JobSpec, read_spec, thawed_types
+from scorer.jobs.spec import read_spec, thawed_types
 from scorer.jobs.submit import found_again
 from scorer.jobs.writers import Format, open_writer
 
@@ -91,22 +91,6 @@ def export(folder: Path, options: ExportOptions) -> Exported:
             return _Export(found, options, join, scratch_dir).write()
     except OSError as error:
         raise _blamed(error, options.to) from error
-
-
-def check_place(to: Path, folder: Path, spec: JobSpec, *, force: bool, sources: tuple[str, ...] = ()) -> None:
-    """Raise UsageError if a file may not be written there: no folder, the job's own file, its dataset, in the way."""
-    if not to.absolute().parent.is_dir():
-        raise UsageError(f"{to}: there is no folder {to.parent}")
-    if to.is_dir():
-        raise UsageError(f"{to} is a folder: name a file in it")
-    place, home = to.resolve(), folder.resolve()
-    if place.is_relative_to(home / RESULTS) or (place.parent == home and to.exists() and place.suffix != ".html"):
-        raise UsageError(f"{to} belongs to the job itself; write to another place")
-    inputs = [Path(source) for source in (*sources, spec.dataset.source)]
-    if to.exists() and any(path.exists() and path.samefile(to) for path in inputs):
-        raise UsageError(f"{to} is the job's dataset; write to another place")
-    if to.exists() and not force:
-        raise UsageError(f"{to} is there already; name another file, or replace it with --force")
 
 
 class _Export:

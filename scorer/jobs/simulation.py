@@ -86,6 +86,8 @@ class Simulated:
 
 def run_simulation(options: SimulateOptions) -> Simulated:
     """Simulate every policy on the fleet; UsageError if there is none, or the trace cannot be written."""
+    if options.trace is not None and options.trace.suffix.lower() != ".parquet":
+        raise UsageError(f"{options.trace}: a trace is a Parquet file, so its name must end in .parquet")
     hosts, work = _given(options)
     for text in options.add:
         hosts = with_host(hosts, text)

@@ -4,7 +4,6 @@ Everything that comes from the job goes through Jinja's autoescape, and a conten
 requests altogether. Only the style sheet and the pictures, which are made here, are put in as they are.
 """
 
-import os
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ import jinja2
 from markupsafe import Markup
 
 from scorer import __version__
-from scorer.errors import UsageError
-from scorer.jobs.export import check_place
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.gather import gather
 from scorer.jobs.look import Status, status
+from scorer.jobs.places import check_page, write_page
 from scorer.jobs.sealed import sealed
 from scorer.pictures import PAGE_CSS
 from scorer.report import plots
@@ -66,19 +64,17 @@ class Reported:
         }
 
 
-def report(folder: Path, to: Path, *, force: bool = True) -> Reported:
+def report(folder: Path, to: Path, *, force: bool = False) -> Reported:
     """Write a job's report, during a run and after; UsageError if the place cannot be written."""
-    if to.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{to}: a report is an HTML file, so its name must end in .html")
     look = status(folder)
-    check_place(to, folder, look.spec, force=force)
+    check_page(to, folder, look.spec, force=force)
     with tempfile.TemporaryDirectory(prefix="scorer-report-") as scratch:
         found = gather(folder, Path(scratch))
         with closing(sealed(found.files, found.schema, Path(scratch))) as database:
             known = facts(found, database)
             compared = offsets(database, known.score_field) if known.score_field else ()
     text = page(look, known, compared, datetime.now(UTC))
-    _write(to, text)
+    write_page(to, text)
     counts = look.counts
     return Reported(folder.name, to, counts.done, counts.dead, counts.pending, to.stat().st_size)
 
@@ -119,19 +115,6 @@ def _mean(known: Facts) -> float | None:
     scored = [model for model in known.models if model.mean is not None]
     rows = sum(model.rows for model in scored)
     return sum(model.rows * (model.mean or 0.0) for model in scored) / rows if rows else None
-
-
-def _write(to: Path, text: str) -> None:
-    """Write it whole or not at all."""
-    unfinished = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        try:
-            unfinished.write_text(text, encoding="utf-8", errors="replace")
-            os.replace(unfinished, to)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {to}: {error.strerror or error}; name another place with -o") from None
 
 
 def _environment() -> jinja2.Environment:

@@ -43,8 +43,11 @@ def test_a_report_is_written_during_a_run_and_after(tmp_path: Path, double: Olla
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in ("only &lt;host&gt;", "empty_prompt", "finished, some rows dead", "Highest"):
         assert words in text
-    assert "--force" in desk.scorer("report", code=2).err
-    assert desk.scorer("report", "--force").out == said.out
+    assert desk.scorer("report").out == said.out, "its own page is replaced"
+    notes = desk.write("notes.html", "<p>mine</p>")
+    assert "--force" in desk.scorer("report", "-o", "notes.html", code=2).err
+    assert notes.read_text() == "<p>mine</p>"
+    assert desk.scorer("report", "-o", "notes.html", "--force").code == 0
     assert str(double.url) not in text, "an address of the network is nobody's business"
     assert "report.txt" in desk.scorer("report", "judged", "-o", "report.txt", code=2).err
     assert desk.scorer("verify", "judged").out == "judged: sound\n"

@@ -119,6 +119,8 @@ def test_figures_and_text_agree(fleet: Path, tmp_path: Path) -> None:
     assert f"{figures['ratio']:.3f}" in text
     assert f"{figures['hosts']['a']['rows']} " in text
     assert (tmp_path / "t.parquet").is_file()
+    with pytest.raises(UsageError, match=r"must end in \.parquet"):
+        run_simulation(SimulateOptions(fleet=tmp_path / "no fleet", trace=tmp_path / "queue.sqlite"))
     with pytest.raises(UsageError, match="cannot write the trace"):
         run_simulation(SimulateOptions(fleet=fleet, rows=5, trace=tmp_path / "no" / "t.parquet"))
 
