@@ -27,6 +27,7 @@ from pydantic_core import from_json
 from scorer.core.kept import kept_arrays
 from scorer.core.result import ResultRow
 from scorer.core.score import Field, FieldType
+from scorer.core.values import python_values
 from scorer.errors import DiskFull, StoreError
 from scorer.failpoints import failpoint
 
@@ -270,7 +271,8 @@ def _equal(found: pa.RecordBatch, expected: pa.RecordBatch) -> bool:
     """Compare values; Parquet has fewer types than Arrow, so what was read is cast first."""
     table = pa.Table.from_batches([found]).cast(expected.schema)
     return all(
-        one.equals(other) or repr(one.to_pylist()) == repr(other.to_pylist())  # Arrow holds that NaN differs from NaN
+        # Arrow holds that NaN differs from NaN
+        one.equals(other) or repr(python_values(one)) == repr(python_values(other))
         for one, other in zip(table.columns, map(pa.chunked_array, zip(expected.columns)), strict=True)
     )
 

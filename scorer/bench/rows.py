@@ -11,7 +11,10 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+
 from scorer import inputs
+from scorer.core.values import Unreadable, python_values
 from scorer.errors import UsageError
 from scorer.inputs.places import naturally
 
@@ -39,8 +42,17 @@ def read_rows(source: str, header: tuple[str, ...] = ()) -> list[Row]:
 
 def _of_dataset(source: str, file: str) -> list[Row]:
     dataset = inputs.open_dataset(source)
-    rows = (row for _, batch in dataset.read(dataset.schema.names) for row in batch.to_pylist())
+    rows = (row for first, batch in dataset.read(dataset.schema.names) for row in _in_python(source, first, batch))
     return [{"file": file, **row} for row in rows]
+
+
+def _in_python(source: str, first: int, batch: pa.RecordBatch) -> list[Row]:
+    columns = {name: python_values(batch.column(name)) for name in batch.schema.names}
+    for name, values in columns.items():
+        for i, value in enumerate(values):
+            if isinstance(value, Unreadable):
+                raise UsageError(f"{source}: row {first + i}: column {name} holds {value.reason}")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _of_document(path: Path) -> list[Row] | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from scorer.core.kept import kept_json
 from scorer.core.result import Died, Pending
 from scorer.core.task import Task, TaskKey
+from scorer.core.values import Unreadable, python_values
 from scorer.dispatch.seams import Seams
 from scorer.errors import FaultKind, RowFault
 from scorer.inputs import Dataset, Vigil
@@ -78,7 +79,7 @@ class _Cursor:
             # far behind the next pending row: nothing of this piece is needed
             self._kept = [""] * batch.num_rows
             return
-        self._values = {name: batch.column(name).to_pylist() for name in wanted}
+        self._values = {name: python_values(batch.column(name)) for name in wanted}
         self._kept = kept_json(batch, self._source.keep)
 
 
@@ -139,6 +140,10 @@ class Feed:
     def _render(self, pending: Pending) -> Task | Died:
         values, kept = self._cursor.row(pending.key.row)
         template = self._source.template
+        for variable, value in values.items():
+            if isinstance(value, Unreadable):
+                message = f"column {self._source.columns[variable]} holds {value.reason}"
+                return self._stillborn(pending, kept, FaultKind.RENDER_FAILED, message)
         if template.is_empty(values):
             columns = ", ".join(sorted(set(self._source.columns.values())))
             return self._stillborn(pending, kept, FaultKind.EMPTY_PROMPT, f"nothing in column {columns}")

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scorer.core.values import Unreadable, python_values
 from scorer.inputs.dataset import Dataset
 
 
@@ -35,8 +36,9 @@ def census(dataset: Dataset, columns: Sequence[str], sample: int = 1000) -> Cens
     empty = 0
     names = list(dict.fromkeys(columns))
     for batch in dataset.sample(names, sample):
-        for row in batch.to_pylist():
-            texts = [_text(value) for value in row.values()]
+        values = [python_values(batch.column(name)) for name in names]
+        for i in range(batch.num_rows):
+            texts = [_text(column[i]) for column in values]
             lengths.append(sum(map(len, texts)))
             # A template without variables has a prompt all the same.
             empty += bool(texts) and not any(text.strip() for text in texts)
@@ -56,4 +58,5 @@ def spread(rows: int, count: int, seed: int = 0) -> list[int]:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    # what Python cannot hold is in no prompt
+    return "" if value is None or isinstance(value, Unreadable) else value if isinstance(value, str) else str(value)

@@ -6,8 +6,8 @@ thus found while the user is present, with its line number, and not two days int
 
 What is accepted and what it means:
     blank lines are skipped; CRLF and a UTF-8 byte order mark are fine
-    a key that a line lacks, and null, are null; a column of whole and broken numbers is float64; an integer that
-    int64 cannot hold makes its column float64
+    a key that a line lacks, and null, are null; a column of whole and broken numbers is float64; one of whole numbers
+    that int64 cannot hold is uint64 (ids that are hashes), or float64 where one is negative or beyond that too
     strings stay strings, also when they look like dates; a list that is always empty or null has string items
     NaN and Infinity, which Python writes, are numbers
     half of a surrogate pair ("\\ud800") becomes U+FFFD, the replacement character; of a repeated key the last counts
@@ -37,19 +37,62 @@ from scorer.inputs.trouble import reading
 MAX_DEPTH = 200
 MAX_COLUMNS = 10_000
 _THREADS = 2
+_TOO_LONG_FOR_INT64 = re.compile(rb"[0-9]{19}")
 _BRACKET_OR_STRING = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
 _ARRAY_ADVICE = "JSON Lines has one object a line; a JSON array becomes that with `jq -c '.[]' a.json > a.jsonl`"
 
 
 def scan(paths: Sequence[str]) -> tuple[pa.Schema, int]:
     """Return one schema that fits every line of all files, and the number of rows. Raises UsageError, StoreError."""
-    schema, rows = pa.schema([]), 0
+    schema, rows, unsigned = pa.schema([]), 0, _Unsigned()
     for path in paths:
         with reading(path), decompressed(path) as file:
             for block, table in _inferred(_blocks(path, file)):
                 rows += table.num_rows
                 schema = _widened(schema, block, table.schema)
-    return _changed(schema, _no_null_items), rows
+                unsigned.look(block, table)
+    return unsigned.applied(_changed(schema, _no_null_items)), rows
+
+
+class _Unsigned:
+    """Which columns hold nothing but whole numbers of which uint64 holds all and int64 does not.
+
+    Arrow takes these for float64, where neighbouring ids become one.
+    """
+
+    def __init__(self) -> None:
+        self._large: set[str] = set()
+        self._others: set[str] = set()
+
+    def look(self, block: Block, table: pa.Table) -> None:
+        """Take in one more block."""
+        import pyarrow.compute as pc
+
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            if name in self._others:
+                continue
+            if types.is_integer(column.type):
+                lowest = pc.min(column).as_py()
+                if lowest is not None and lowest < 0:
+                    self._others.add(name)
+            elif types.is_floating(column.type):
+                (self._large if _is_unsigned(block, name) else self._others).add(name)
+
+    def applied(self, schema: pa.Schema) -> pa.Schema:
+        """Return the schema with the type of these columns."""
+        names = self._large - self._others
+        return pa.schema([field.with_type(pa.uint64()) if field.name in names else field for field in schema])
+
+
+def _is_unsigned(block: Block, name: str) -> bool:
+    if _TOO_LONG_FOR_INT64.search(block.text) is None:
+        return False
+    try:
+        _parse(block, block.lines(), pa.schema([(name, pa.uint64())]))
+    except UsageError:
+        # all of it was parsed a moment ago: it is only this column that is something else
+        return False
+    return True
 
 
 def _widened(schema: pa.Schema, block: Block, found: pa.Schema) -> pa.Schema:

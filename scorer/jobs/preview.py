@@ -3,6 +3,7 @@
 from scorer import inputs, templates
 from scorer.core.estimate import DEFAULT_CHARS_PER_TOKEN
 from scorer.core.score import json_schema
+from scorer.core.values import Unreadable, python_value
 from scorer.errors import RowFault, UsageError
 from scorer.hosts.base import Frame, Request
 from scorer.hosts.ollama import chat_body
@@ -23,7 +24,10 @@ def preview(dataset: str, prompt: str, row: int, columns: dict[str, str]) -> dic
     mapping, notes = inputs.map_columns(opened, sorted(template.variables), columns)
     names = list(dict.fromkeys(mapping.values()))
     _, batch = next(opened.read(names, start=row))
-    values = {variable: batch.column(column)[0].as_py() for variable, column in mapping.items()}
+    values = {variable: python_value(batch.column(column)[0]) for variable, column in mapping.items()}
+    for variable, value in values.items():
+        if isinstance(value, Unreadable):
+            raise UsageError(f"{opened.source}: row {row}: column {mapping[variable]} holds {value.reason}")
     try:
         rendered = template.render(values)
     except RowFault as fault:

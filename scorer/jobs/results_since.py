@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from scorer.core.kept import kept_arrays
 from scorer.core.result import ResultRow
+from scorer.core.values import python_values
 from scorer.jobs.folder import DATABASE
 from scorer.jobs.spec import read_spec, thawed_types
 from scorer.queue import Reader
@@ -22,7 +23,8 @@ class Result:
     """What became of one row with one model, as a line of the results has it.
 
     `row` counts from 0 in the dataset. `fields` is the template's output by name, empty for a dead row, whose `error`
-    is `kind: message`. `kept`: the kept columns by name. `attempts`: all tries that were sent.
+    is `kind: message`. `kept`: the kept columns by name, a `scorer.core.values.Unreadable` where Python has no such
+    value. `attempts`: all tries that were sent.
     """
 
     row: int
@@ -81,7 +83,7 @@ class ResultsSince:
 
     def _results(self, rows: Sequence[ResultRow]) -> list[Result]:
         kept = kept_arrays([row.kept for row in rows], self._types)
-        columns = {name: array.to_pylist() for name, array in kept.items()}
+        columns = {name: python_values(array) for name, array in kept.items()}
         return [
             Result(
                 row=row.row,

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scorer.bench.rows import read_rows
@@ -66,3 +68,10 @@ def test_a_missing_file_or_an_empty_folder_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.csv", tmp_path / "absent.json", tmp_path):
         with pytest.raises(UsageError):
             read_rows(str(path), HEADER)
+
+
+def test_a_time_that_python_cannot_hold_is_told_with_its_row_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"q": ["a", "b"], "when": pa.array([0, 10**12], pa.timestamp("s"))}), path)
+    with pytest.raises(UsageError, match=r"rows\.parquet: row 1: column when holds a timestamp"):
+        read_rows(str(path))

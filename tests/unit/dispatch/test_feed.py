@@ -67,6 +67,23 @@ def test_rows_come_once_in_order_with_their_prompts_and_kept_columns(tmp_path: P
     assert first.kept == '{"id":0,"text":"text 0"}'
 
 
+def test_a_time_that_python_cannot_hold_is_one_dead_row_and_no_end_of_the_run(tmp_path: Path, queue: Queue) -> None:
+    path = tmp_path / "rows.parquet"
+    when = pa.array([0, 10**12, 60], pa.timestamp("s"))
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "when": when}), path)
+    queue.enqueue(["m"], 3, 1)
+    template = templates.loads(TEMPLATE.replace("{{ 1", "{{ when }}{{ 1"), "t")
+    columns = {"text": "text", "when": "when"}
+    feed = Feed("m", queue, Source(inputs.open_dataset(str(path)), template, columns, ("when",)), virtual_seams())
+    before, far, after = take_all(feed)
+    assert isinstance(before, Task)
+    assert isinstance(after, Task)
+    assert after.user.startswith("c1970-01-01 00:01:00")
+    assert isinstance(far, Died)
+    assert far.error.startswith("render_failed: column when holds a timestamp[ms] that Python cannot hold")
+    assert far.kept == '{"when":1000000000000000}'
+
+
 def test_what_is_done_or_dead_or_held_does_not_come(tmp_path: Path, queue: Queue) -> None:
     feed = feed_of(tmp_path, queue, ["x"] * 5)
     queue.commit([done(0), died(1)], EPOCH_S)

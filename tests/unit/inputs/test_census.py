@@ -30,6 +30,13 @@ def test_characters_are_counted_and_not_bytes(tmp_path: Path) -> None:
     assert census(written(tmp_path / "d.parquet", [{"a": "é🎉"}]), ["a"]).lengths == (2,)
 
 
+def test_times_that_python_cannot_hold_are_no_characters(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.table({"when": pa.array([0, 10**12], pa.timestamp("s"))}), path)
+    seen = census(open_dataset(str(path)), ["when"])
+    assert (seen.lengths, seen.empty) == ((19, 0), 1)
+
+
 def test_a_template_without_variables_has_no_empty_rows(tmp_path: Path) -> None:
     seen = census(written(tmp_path / "d.parquet", [{"a": ""}]), [])
     assert (seen.sampled, seen.empty, seen.mean_chars) == (1, 0, 0)

@@ -56,6 +56,29 @@ def test_whole_and_broken_numbers_make_a_float_column(lines: Open, between: str)
 
 
 @pytest.mark.parametrize("between", ["", SEVERAL_BLOCKS], ids=["one block", "several blocks"])
+@pytest.mark.parametrize("small_first", [True, False])
+def test_ids_that_only_uint64_holds_are_exact(lines: Open, between: str, small_first: bool) -> None:
+    ids = [7, 2**64 - 1, 2**64 - 2, None, 2**63]
+    first, *rest = ids if small_first else ids[::-1]
+    text = json.dumps({"id": first}) + "\n" + between + "".join(json.dumps({"id": one}) + "\n" for one in rest)
+    dataset = lines(text)
+    assert type_of(dataset, "id") == pa.uint64()
+    assert [one for one in column(dataset, "id") if one is not None] == [
+        one for one in [first, *rest] if one is not None
+    ]
+
+
+@pytest.mark.parametrize("between", ["", SEVERAL_BLOCKS], ids=["one block", "several blocks"])
+@pytest.mark.parametrize("other", ["-1", "0.5", str(2**64), "1e3"])
+def test_large_numbers_beside_what_uint64_cannot_hold_are_floats(lines: Open, between: str, other: str) -> None:
+    large = json.dumps({"a": 2**63})
+    for first, last in ((large, f'{{"a":{other}}}'), (f'{{"a":{other}}}', large)):
+        dataset = lines(first + "\n" + between + last + "\n")
+        assert type_of(dataset, "a") == pa.float64()
+        assert sorted(x for x in column(dataset, "a") if x is not None) == sorted([2.0**63, float(other)])  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("between", ["", SEVERAL_BLOCKS], ids=["one block", "several blocks"])
 def test_a_key_that_appears_late_is_a_column(lines: Open, between: str) -> None:
     dataset = lines('{"a":{"x":1}}\n' + between + '{"a":{"y":"late"},"b":[true]}\n')
     assert column(dataset, "a")[-1] == {"x": None, "y": "late"}

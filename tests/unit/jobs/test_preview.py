@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from simulation.world import SCORE_TEMPLATE, SimHost, World
 
@@ -37,6 +39,16 @@ def test_a_row_beyond_the_end_is_refused_with_the_last(tmp_path: Path) -> None:
     World(tmp_path, [], texts=["one", "two"])
     with pytest.raises(UsageError, match=r"--row 2: .* has 2 rows, the last is 1"):
         preview(str(tmp_path / "rows.parquet"), str(tmp_path / "sim.toml"), 2, {})
+
+
+def test_a_row_with_a_time_that_python_cannot_hold_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": pa.array([0, 10**12], pa.timestamp("s"))}), path)
+    template = tmp_path / "time.toml"
+    template.write_text(SCORE_TEMPLATE)
+    assert "1970-01-01 00:00:00" in str(preview(str(path), str(template), 0, {"text": "text"})["user"])
+    with pytest.raises(UsageError, match="row 1: column text holds a timestamp"):
+        preview(str(path), str(template), 1, {"text": "text"})
 
 
 def test_a_row_that_the_template_cannot_take_is_an_error_of_theirs(tmp_path: Path) -> None:
