@@ -139,7 +139,8 @@ def follow(go: "Callable[[View], Ended]", json_wanted: bool, on_finish: str | No
         code = EXIT_INTERRUPTED
         raise
     finally:
-        if on_finish and view.folder is not None and code != EXIT_USAGE:
+        # a command that was wrong from the start has its user before it
+        if on_finish and view.folder is not None and (view.started or code != EXIT_USAGE):
             _run_on_finish(on_finish, view.folder, code, view)
         shown.close()
     raise typer.Exit(code)

@@ -68,15 +68,24 @@ class OpenAIHost:
         """Wait until the model is loaded, try it, and report the context and slots the server was started with."""
         with only_host_faults():
             await self._wait_loaded()
-            entries, _ = await self._entries()
+            await self._entries()
             await self._try(frame)
+        return await self.loaded(frame.model) or Loaded()
+
+    async def loaded(self, model: str) -> Loaded | None:
+        """Report the context and slots of a model without a prompt; None if the server has it on its disk only.
+
+        LM Studio alone loads a model when it is first asked something; others are started with theirs.
+        """
+        with only_host_faults():
+            entries, _ = await self._entries()
             props = await self._props()
             if props is not None:
                 return Loaded(context=props.context, slots=props.slots)
             if self._dialect is Dialect.LM_STUDIO:
                 entries = _listing(await self._http.ask("/api/v0/models"))
-        contexts = (context_of(entry) for entry in entries if entry.get("id") == frame.model)
-        return Loaded(context=next(contexts, None))
+        entry = next((entry for entry in entries if entry.get("id") == model), {})
+        return None if entry.get("state") == "not-loaded" else Loaded(context=context_of(entry))
 
     async def generate(self, request: Request) -> Reply:
         """One chat completion, not streamed."""

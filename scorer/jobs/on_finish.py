@@ -67,16 +67,18 @@ def run_command(command: str, finish: Finish) -> str | None:
 
 
 class Noting:
-    """A view that shows what another one shows and remembers which job it was about."""
+    """A view that shows what another one shows and remembers which job it was about, and whether that had begun."""
 
     def __init__(self, view: "View") -> None:
         self._view = view
         self.folder: Path | None = None
+        self.started = False
 
     def event(self, event: Event) -> None:
         """Pass it on."""
         if event.kind == "job":
             self.folder = Path(str(event.details["folder"]))
+        self.started |= event.kind == "started"
         self._view.event(event)
 
     async def watch(self, progress: Callable[[], Progress]) -> None:

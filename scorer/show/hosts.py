@@ -134,7 +134,7 @@ def _verdict(report: Report) -> str:
     if good == len(asked):
         return f"all {good} hosts can be used{what}" if good > 1 else f"the host can be used{what}"
     differ = any(host.state == "differs" for host in asked)
-    mixed = "; a run refuses hosts whose digests differ unless --allow-mixed-models" if differ else ""
+    mixed = "; no new run begins while digests differ, unless --allow-mixed-models" if differ else ""
     return f"{good} of {len(asked)} hosts can be used{what}{mixed}"
 
 

@@ -35,6 +35,11 @@ class Generations:
         self._seen: Counter[str] = Counter()
         self.released = asyncio.Event()
 
+    @property
+    def begun(self) -> int:
+        """How many generations have begun."""
+        return self._count
+
     async def chat(self, _state: State, exchange: Exchange) -> None:
         """Answer `/api/chat`."""
         await self._answer("chat", exchange)

@@ -201,7 +201,10 @@ class _Server(Server):
         }
         context = contexts[self.face]
         if exchange.request.path == "/api/v0/models":
-            context = {"state": "loaded", "loaded_context_length": state.spec.default_num_ctx}
+            # it loads a model when it is first asked something
+            context = {"state": "not-loaded"}
+            if self.generations.begun:
+                context = {"state": "loaded", "loaded_context_length": state.spec.default_num_ctx}
         common = {"object": "model", "created": 1_790_000_000, "owned_by": OWNERS[self.face]}
         data = [{"id": model.name, **common, **context} for model in state.models.values()]
         exchange.json(200, {"object": "list", "data": data})

@@ -114,7 +114,7 @@ def test_a_pilot_is_the_beginning_of_the_whole_job(
 def test_samples_score_each_row_several_times_with_different_seeds(desk: Desk, double: OllamaDouble) -> None:
     rows = texts(6)
     desk.dataset(rows)
-    desk.judge("--samples", "2")
+    assert "at temperature 0 they are the same answer 2 times" in desk.judge("--samples", "2").err
     results = desk.check(rows, {"only": double}, expected=12)
     assert [(row["row"], row["sample"]) for row in results] == [(i, j) for i in range(6) for j in range(2)]
     seeds: dict[str | None, set[int]] = {}

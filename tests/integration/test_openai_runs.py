@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import Model, OllamaDouble, Spec
-from doubles.openai import OpenAIDouble
+from doubles.openai import Face, OpenAIDouble
 from doubles.petals import PetalsDouble, PetalsSpec
 from running import JUDGE, MODEL, OTHER_DIGEST, TEMPLATE, Desk, finished, texts, wait_for
 
@@ -68,6 +68,18 @@ def test_every_kind_of_server_works_on_one_job(desk: Desk) -> None:
     counted = {row["host"]: row["prompt_tokens"] is not None for row in results}
     assert counted.pop("swarm") is False
     assert all(counted.values())
+
+
+def test_a_look_at_the_hosts_sends_no_prompt_and_loads_nothing(desk: Desk) -> None:
+    faces: tuple[Face, ...] = ("llama_cpp", "vllm", "lm_studio", "exo")
+    with serving(**{face: OpenAIDouble(seconds_a_row(0.02), face) for face in faces}) as doubles:
+        hosts(desk, doubles)
+        found = desk.scorer("hosts", "check", "--model", MODEL, "--json").json["hosts"]
+        assert {host["name"]: host["state"] for host in found} == dict.fromkeys(faces, "loaded") | {
+            "lm_studio": "ready"
+        }
+        assert [host["models"][0]["context"] for host in found] == [1024, 1024, None, None]
+        assert [double.generations for double in doubles.values()] == [[]] * 4
 
 
 def test_a_slow_gateway_that_counts_no_tokens_gets_a_small_share(desk: Desk) -> None:

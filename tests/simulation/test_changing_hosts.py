@@ -87,7 +87,8 @@ def test_a_job_with_mixed_models_waits_for_its_hosts_when_it_goes_on(tmp_path: P
     world.run(allow_mixed_models=True, limit=20)
     for host in hosts:
         host.faults = Faults(down=((0.0, 60.0),))
-    assert world.run(allow_mixed_models=True).counts.done == 100
+    assert world.run().counts.done == 100
+    assert kinds(world).count("mixed_allowed") == 2, "whoever goes on with it without the option is told"
 
 
 def test_a_job_goes_on_under_the_name_that_its_folder_has_now(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scorer.dispatch.terms import Terms, own_name
 from scorer.errors import Fault, HostUnusable, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails
+from scorer.hosts.openai import OpenAIHost
 from scorer.jobs.hosts.advice import advice, pull_command
 from scorer.jobs.hosts.digests import advice_on_digest, odd_ones
 from scorer.jobs.hosts.opened import Opened, Outside, chosen, opened
@@ -140,10 +141,10 @@ async def _look_closer(host: Opened, terms: Terms, found: dict[str, tuple[ModelR
     if life is None or life.info is None or not terms.models:
         return
     models = terms.serves(life.config, life.info).values()
-    found[life.config.name] = tuple([await _details(host, life, model, terms) for model in models])
+    found[life.config.name] = tuple([await _details(host, life, model) for model in models])
 
 
-async def _details(host: Opened, life: Life, model: ModelInfo, terms: Terms) -> ModelReport:
+async def _details(host: Opened, life: Life, model: ModelInfo) -> ModelReport:
     about, loaded = ModelDetails(max_context=model.max_context), None
     in_memory: bool | None = None
     try:
@@ -152,9 +153,9 @@ async def _details(host: Opened, life: Life, model: ModelInfo, terms: Terms) -> 
                 about = await host.admin.show(model.name)
                 loaded = await host.admin.loaded(model.name)
                 in_memory = loaded is not None
-            elif host.config.api == "openai":
-                # these servers are given their model when they are started: nothing is loaded by asking
-                loaded, in_memory = await life.host.warm(terms.frame(life.config, model)), True
+            elif isinstance(life.host, OpenAIHost):
+                loaded = await life.host.loaded(model.name)
+                in_memory = loaded is not None
     except Fault:
         # it answered a moment ago and may be used: what it is like stays unknown
         in_memory = None

@@ -346,6 +346,14 @@ async def test_lm_studios_own_list_tells_the_context_once_the_model_is_loaded() 
     assert paths.index("/v1/chat/completions") < paths.index("/api/v0/models")
 
 
+async def test_a_model_that_lm_studio_has_on_its_disk_only_is_not_loaded_and_nothing_is_asked_of_it() -> None:
+    listed = {"data": [{"id": "llama-13b-q4", "owned_by": "organization_owner"}]}
+    own = {"data": [{"id": "llama-13b-q4", "state": "not-loaded", "max_context_length": 9}]}
+    script = Script({"/props": NOT_FOUND, "/v1/models": listed, "/api/v0/models": own})
+    assert await host(script).loaded("llama-13b-q4") is None
+    assert "/v1/chat/completions" not in [path for path, _ in script.asked]
+
+
 @pytest.mark.parametrize("own", [NOT_FOUND, {"data": None}, httpx.Response(200, text="[]")])
 async def test_an_lm_studio_without_that_list_has_an_unknown_context(own: Answer) -> None:
     listed = {"data": [{"id": "llama-13b-q4", "owned_by": "organization_owner"}]}
