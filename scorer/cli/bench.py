@@ -21,7 +21,9 @@ def run(
         list[str],
         typer.Argument(help="Suites, subsets as SUITE/SUBSET, or suite files.", autocompletion=suite_names),
     ],
-    model: Annotated[list[str] | None, typer.Option(help="Model to evaluate; may be given several times.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Model to evaluate; may be given several times.")
+    ] = None,
     hosts: HostsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="N questions of each suite, spread over it.")] = None,
     shots: Annotated[int | None, typer.Option(min=0, max=64, help="K worked examples before each question.")] = None,

@@ -24,7 +24,9 @@ app.add_typer(hosts_app, name="hosts")
 File = Annotated[
     Path | None, typer.Option("--hosts", help="hosts.toml; default ./hosts.toml, else what runs here.", metavar="FILE")
 ]
-Names = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
+Names = Annotated[
+    list[str] | None, typer.Option("--host", metavar="NAME", help="Only this host; may be given several times.")
+]
 Mixed = Annotated[
     bool, typer.Option("--allow-mixed-models", help="For a run that goes on though hosts have different digests.")
 ]
@@ -35,7 +37,9 @@ FILE = Path("hosts.toml")
 def check(
     hosts: File = None,
     host: Names = None,
-    model: Annotated[list[str] | None, typer.Option(help="The model a run would use; may be repeated.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The model a run would use; may be repeated.")
+    ] = None,
     allow_mixed_models: Mixed = False,
     json_: Json = False,
 ) -> None:
@@ -60,7 +64,9 @@ def check(
 
 @hosts_app.command()
 def pull(
-    models: Annotated[list[str] | None, typer.Argument(help="Default: the model of the hosts file.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL", help="Default: the model of the hosts file.")
+    ] = None,
     hosts: File = None,
     host: Names = None,
     json_: Json = False,

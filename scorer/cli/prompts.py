@@ -45,7 +45,9 @@ def preview_prompt(
     dataset: Dataset,
     prompt: Prompt = "quality",
     row: Annotated[int, typer.Option(min=0, help="Which row, counted from 0.")] = 0,
-    column: Annotated[list[str] | None, typer.Option(help="Fill a template variable: VARIABLE=COLUMN.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="VARIABLE=COLUMN", help="Fill a template variable: VARIABLE=COLUMN.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Print exactly what will be sent for one row, with an estimate of its tokens."""

@@ -62,9 +62,15 @@ def run(
     dataset: Dataset,
     hosts: HostsOption = None,
     prompt: Prompt = "quality",
-    model: Annotated[list[str] | None, typer.Option(help="Model to score with; may be given several times.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="Fill a template variable: VARIABLE=COLUMN.")] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="Carry an input column over to the results.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Model to score with; may be given several times.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="VARIABLE=COLUMN", help="Fill a template variable: VARIABLE=COLUMN.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Carry an input column over to the results.")
+    ] = None,
     job: Annotated[str | None, typer.Option(help="The job's name; default from dataset, template and model.")] = None,
     runs_dir: RunsDir = RUNS,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows, as a pilot.")] = None,

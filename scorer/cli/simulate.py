@@ -15,9 +15,10 @@ def simulate(
     fleet: Annotated[Path | None, typer.Option(help="A fleet file, such as examples/fleets/home.toml.")] = None,
     from_job: Annotated[str | None, typer.Option(help="The hosts of a job, as fast as its results show.")] = None,
     add: Annotated[
-        list[str] | None, typer.Option(help="One more host: name=…,prefill_tps=…,decode_tps=… (tokens/s).")
+        list[str] | None,
+        typer.Option(metavar="HOST", help="One more host: name=…,prefill_tps=…,decode_tps=… (tokens/s)."),
     ] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="Without this host.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Without this host.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="How many; default 5,000, or the job's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
     outputs: Annotated[str | None, typer.Option(help="Output tokens: one of 8,60,250; default 60.")] = None,
