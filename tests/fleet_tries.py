@@ -63,6 +63,10 @@ def unclear(host: str) -> Failed:
     return failed(host, FaultKind.SERVER_ERROR, Blame.UNCLEAR)
 
 
+def late_answer(host: str) -> Failed:
+    return failed(host, FaultKind.DEADLINE, Blame.UNCLEAR)
+
+
 def refused(host: str) -> Failed:
     return failed(host, FaultKind.UNREACHABLE, Blame.HOST, sent=False)
 

@@ -371,7 +371,7 @@ class Fleet:
         usual_s = host.pace.predicted_s(task.chars) or 0.0
         expected_s = self._time_s(name, task) or usual_s
         predicted_s = max(expected_s, usual_s)
-        deadline_s = max(host.member.min_deadline_s, DEADLINE_FACTOR * predicted_s)
+        deadline_s = max(host.member.min_deadline_s, host.least_deadline_s, DEADLINE_FACTOR * predicted_s)
         loads = len(host.member.models) > 1 and self._market.loaded(name) != model
         if loads:
             expected_s += self._market.load_s(name, model)
@@ -411,6 +411,8 @@ class Fleet:
         task = task._replace(tries=task.tries + attempt.sent)
         if attempt.blame is Blame.NOBODY:
             return Settled(task, attempt=attempt)
+        if attempt.kind is FaultKind.DEADLINE:
+            host.missed(slot.deadline_s)
         if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
             attempt, unusable = self._suspicion.refused(host, attempt, now)
             return Settled(task._replace(history=(*task.history, attempt)), attempt=attempt, unusable=unusable)

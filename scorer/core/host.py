@@ -23,6 +23,7 @@ MAX_BUSY = 10
 LOAD_BACKOFF_S = 30.0
 ALL_OF_THE_FIRST = 32
 LEARN_EVERY_S = 0.02
+MOST_DEADLINES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class HostState:
     completed: int = 0
     last_fault: str | None = None
     model: str | None = None
+    least_deadline_s: float = 0.0
     _learned_at: float = -math.inf
 
     @property
@@ -134,6 +136,7 @@ class HostState:
         """Note a valid score."""
         self.breaker.success(now)
         self.busy_in_a_row = 0
+        self.least_deadline_s = 0.0
         if _is_fresh(task):
             self.validity.note(valid=True)
         self.completed += 1
@@ -148,6 +151,14 @@ class HostState:
     def hold(self, now: float) -> None:
         """Keep a slot empty after a failure: failing fast must never attract work."""
         self.held_until.append(now + max(MIN_HOLD_S, (self.pace.typical_s or 0.0) / 2))
+
+    def missed(self, deadline_s: float) -> None:
+        """Give a host that has never answered twice the time that it has just missed: nobody knows how slow it is.
+
+        Without that, one that needs longer than its `min_deadline_s` for each row would never be known at all.
+        """
+        if not self.completed:
+            self.least_deadline_s = min(2 * deadline_s, MOST_DEADLINES * self.member.min_deadline_s)
 
     def failed(self, task: Task, outcome: Failed, now: float, rng: random.Random) -> bool:
         """Charge the host for a failed try of a task; return whether that showed it to be down."""

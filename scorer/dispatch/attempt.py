@@ -94,7 +94,7 @@ async def _ask(
             reply, num_predict = await _generate(life, request, least=sampling.num_predict, room=room)
     except TimeoutError:
         # before its first reply nobody knows how slow a host is
-        hint = "" if slot.expected_s else "; if it needs longer, raise its min_deadline_s"
+        hint = "" if slot.expected_s else "; it gets longer next time, and at once with a larger min_deadline_s"
         raise UnclearFault(FaultKind.DEADLINE, f"no answer within {deadline_s:.0f} s{hint}") from None
     asked = Asked(context, num_predict, task.chars, sampling.accept_cut)
     return judge(reply, asked, ratio, partial(sampling.parse, task)), reply

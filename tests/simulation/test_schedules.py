@@ -27,6 +27,11 @@ def test_nothing_is_lost_nothing_is_twice_and_every_job_ends(block: int) -> None
     assert not played.failures, "\n".join(played.lines())
 
 
+def test_a_host_that_needs_longer_than_its_shortest_deadline_from_its_first_row_on_does_the_job() -> None:
+    """Seed 310800: three seconds at least, and four for each row."""
+    assert not play([310_800]).failures
+
+
 def test_every_ill_and_every_event_is_drawn_in_the_schedules_of_a_push() -> None:
     drawn = [draw(seed) for seed in range(BLOCKS * BLOCK)]
     events = Counter(happening.kind for schedule in drawn for happening in schedule.happenings)

@@ -8,6 +8,7 @@ from fleet_tries import (
     busy,
     downed,
     fleet_of,
+    late_answer,
     member,
     one_try,
     overflow,
@@ -227,6 +228,23 @@ def test_a_deadline_is_ten_times_what_the_host_should_need_and_at_least_the_conf
     one_try(fleet, "a", scored(10.0), 0.0)
     assert picked(fleet, "a", rows(1)).deadline_s == pytest.approx(100.0, rel=0.01)
     assert picked(fleet, "a", window_of(task(5, chars=200))).deadline_s == pytest.approx(200.0, rel=0.05)
+
+
+def test_a_host_that_has_never_answered_gets_twice_the_time_after_each_missed_deadline() -> None:
+    fleet = fleet_of(member("a", slots=2, deadline=30.0))
+    late = late_answer("a")
+    now, seen = 0.0, []
+    for round_ in range(7):
+        now += 1000.0
+        fleet.join(member("a", slots=2, deadline=30.0), now)
+        running = [slot for row in range(2) if (slot := fleet.pick("a", rows(1, 10 * round_ + row), now))]
+        seen.append({slot.deadline_s for slot in running})
+        for slot in running:
+            fleet.release(slot, late, now)
+    assert seen == [{30.0}, {60.0}, {120.0}, {240.0}, {480.0}, {480.0}, {480.0}], "not twice for two at once"
+    fleet.join(member("a", slots=2, deadline=30.0), 9000.0)
+    fleet.release(picked(fleet, "a", rows(1, 100), 9000.0), scored(2.0), 9100.0)
+    assert picked(fleet, "a", rows(1, 101), 9200.0).deadline_s == 30.0, "now it is known"
 
 
 def test_a_deadline_runs_from_the_start_of_the_request_and_not_from_when_the_row_began_to_wait() -> None:

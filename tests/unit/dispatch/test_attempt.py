@@ -151,7 +151,10 @@ def test_an_answer_that_never_comes_ends_at_the_deadline() -> None:
     assert outcome.attempt.kind is FaultKind.DEADLINE
     assert (outcome.attempt.blame, outcome.attempt.downed) == (Blame.UNCLEAR, False), "the host answers: row or host"
     assert outcome.duration_s == pytest.approx(120.0)
-    assert outcome.attempt.message == "no answer within 120 s; if it needs longer, raise its min_deadline_s"
+    assert (
+        outcome.attempt.message
+        == "no answer within 120 s; it gets longer next time, and at once with a larger min_deadline_s"
+    )
     outcome, _ = outcome_of(OneAnswer(never), expected_s=12.0)
     assert failed(outcome).message == "no answer within 120 s", "it has shown what it needs"
 
