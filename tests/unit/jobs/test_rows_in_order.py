@@ -83,3 +83,36 @@ def test_no_more_than_a_few_buckets_are_in_memory(tmp_path: Path, monkeypatch: p
     assert total == 10_000
     assert pool.bytes_allocated() - before < 16 << 20
     assert most < 16 << 20, "40 MB of rows are held at once"
+
+
+def test_a_long_text_that_repeats_is_counted_as_often_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [letter * 8000 for letter in "abcde"]
+    files = []
+    for part in range(8):  # every part holds rows from all over
+        rows = np.arange(part, 4000, 8)
+        columns = {"row": rows, "model": ["m"] * 500, "sample": [0] * 500, "text": [texts[r % 5] for r in rows]}
+        files.append(tmp_path / f"{part}.parquet")
+        pq.write_table(pa.table(columns, SCHEMA.remove(4)), files[-1], row_group_size=100)
+    monkeypatch.setattr(rows_in_order, "BUCKET_BYTES", 1 << 20)
+    assert sum(path.stat().st_size for path in files) < 1 << 20
+    before = pa.total_allocated_bytes()
+    rows_, most = [], 0
+    for batch in RowsInOrder(files, SCHEMA.remove(4), tmp_path, None).batches():
+        rows_ += batch.column("row").to_pylist()
+        assert batch.column("text")[0].as_py() == texts[rows_[-batch.num_rows] % 5]
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows_ == list(range(4000))
+    assert most < 8 << 20, "32 MB of rows are held at once"
+
+
+def test_the_results_of_one_row_stay_together_however_large_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [(row, model, sample) for sample in (2, 0, 1) for row in (7, 700) for model in "ba"]
+    monkeypatch.setattr(rows_in_order, "BUCKET_BYTES", 10)
+    batches = list(RowsInOrder(written(tmp_path, [tasks]), SCHEMA, tmp_path, None).batches())
+    found = [(line["row"], line["model"], line["sample"]) for batch in batches for line in batch.to_pylist()]
+    assert found == sorted(tasks)
+    assert len(batches) == 2
