@@ -44,12 +44,17 @@ def sealed(files: Sequence[Path], schema: pa.Schema, scratch_dir: Path) -> "duck
 
 
 def readable(schema: pa.Schema) -> pa.Schema:
-    """Return those columns whose types DuckDB knows: it takes no table that has others, such as half floats."""
+    """Return those columns that DuckDB knows: it takes no table with types such as half floats.
+
+    Nor does its SQL have a way to write some names, such as the empty one of an index that pandas wrote.
+    """
     import duckdb
 
     known = []
     with closing(duckdb.connect(":memory:")) as database:
         for field in schema:
+            if not field.name or "\0" in field.name:
+                continue
             try:
                 database.register("one", pa.schema([field]).empty_table())
             except duckdb.Error:

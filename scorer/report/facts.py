@@ -15,6 +15,7 @@ from pyarrow import types
 from scorer.errors import NEVER_SENT
 from scorer.jobs.gather import Gathered
 from scorer.jobs.sealed import TABLE
+from scorer.report.excerpts import Key, Shown, shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,7 +26,6 @@ MOMENTS = 120
 SHOWN_ROWS = 8
 SHOWN_DEAD = 3
 SHOWN_VALUES = 12
-EXCERPT_CHARS = 600
 SOURCE = b"scorer.source"
 
 
@@ -81,18 +81,6 @@ class Throughput:
     start_at: float
     step_s: float
     rows: dict[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A row that is shown: its place, its score if it has one, and excerpts of its texts by column."""
-
-    row: int
-    model: str
-    sample: int
-    host: str | None
-    score: float | None
-    texts: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +148,7 @@ def score_field(schema: pa.Schema) -> str | None:
 
 def facts(found: Gathered, database: "duckdb.DuckDBPyConnection") -> Facts:
     """Ask a database that has the results as its table; every query is bounded in what it returns."""
-    ask = _Questions(found.schema, database)
+    ask = _Questions(found, database)
     return Facts(
         score_field=ask.score,
         histogram=ask.histogram(),
@@ -175,10 +163,11 @@ def facts(found: Gathered, database: "duckdb.DuckDBPyConnection") -> Facts:
 
 
 class _Questions:
-    def __init__(self, schema: pa.Schema, database: "duckdb.DuckDBPyConnection") -> None:
-        self._schema = schema
+    def __init__(self, found: Gathered, database: "duckdb.DuckDBPyConnection") -> None:
+        self._files = found.files
+        self._schema = found.schema
         self._database = database
-        self.score = score_field(schema)
+        self.score = score_field(found.schema)
 
     def histogram(self) -> Histogram | None:
         if self.score is None:
@@ -308,22 +297,8 @@ class _Questions:
             for kind, rows, keys in kinds
         )
 
-    def _shown(self, keys: Sequence[tuple[int, str, int]]) -> tuple[Shown, ...]:
-        """Read the texts of a few rows, cut where they are long, in the order of their keys."""
-        if not keys:
-            return ()
-        texts = [field.name for field in self._schema if _is_shown(field)]
-        columns = ", ".join(f"left({quoted(name)}::VARCHAR, {EXCERPT_CHARS + 1})" for name in texts)
-        score = f"{quoted(self.score)}::DOUBLE" if self.score else "NULL"
-        rows = ", ".join(str(row) for row, _, _ in keys)
-        found = self._rows(
-            f"SELECT row, model, sample, host, {score}, {columns} FROM {TABLE} WHERE row IN ({rows}) ORDER BY ALL"
-        )
-        by_key = {
-            (row, model, sample): Shown(row, model, sample, host, value, _excerpts(texts, values))
-            for row, model, sample, host, value, *values in found
-        }
-        return tuple(by_key[key] for key in keys if key in by_key)
+    def _shown(self, keys: Sequence[Key]) -> tuple[Shown, ...]:
+        return shown(self._files, keys, [field.name for field in self._schema if _is_shown(field)], self.score)
 
     def _rows(self, sql: str) -> list[Any]:
         return self._database.sql(sql).fetchall()
@@ -345,11 +320,6 @@ def _is_shown(field: pa.Field) -> bool:
 
 def _is_number(type_: pa.DataType) -> bool:
     return bool(types.is_integer(type_) or types.is_floating(type_))
-
-
-def _excerpts(names: Sequence[str], values: Sequence[str | None]) -> dict[str, str]:
-    cut = ((name, value) for name, value in zip(names, values, strict=True) if value)
-    return {name: value if len(value) <= EXCERPT_CHARS else f"{value[: EXCERPT_CHARS - 1]}…" for name, value in cut}
 
 
 def _known(names: str, values: Sequence[float | None]) -> dict[str, float]:

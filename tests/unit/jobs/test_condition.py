@@ -112,6 +112,16 @@ def test_a_mistake_is_told_in_a_line_or_two(found: Gathered, scratch: Path, text
         assert word in str(told.value)
 
 
+def test_a_column_that_sql_cannot_name_is_not_offered(tmp_path: Path) -> None:
+    table = texts(10).append_column("", pa.array(range(10))).append_column("v1", pa.array(["x"] * 10))
+    # what has no name comes first: DuckDB would call it v1 by itself
+    found = gather(MadeJob(table=table, keep=("", "v1")).write(tmp_path), tmp_path)
+    assert len(rows(found, tmp_path, "v1 = 'x'")) == 10
+    with pytest.raises(UsageError) as told:
+        chosen(found, tmp_path, "v2 = 'x'")
+    assert "reason, v1, status" in str(told.value)
+
+
 # so many rows come at once that only a later one than these can fail on the way
 LATE = 120_000
 

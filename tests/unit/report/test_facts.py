@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -152,6 +153,33 @@ def test_a_field_may_have_any_name(tmp_path: Path) -> None:
     )
     with asked(made.write(tmp_path), tmp_path) as (known, _):
         assert known.highest[0].texts['od"d; --'] == "x"
+
+
+KEPT = {
+    "half": (pa.array([1.5] * 60, pa.float16()), "1.5"),
+    "long": (pa.array([Decimal("1.25")] * 60, pa.decimal256(50, 2)), "1.25"),
+    "": (pa.array(range(60)), "7"),  # the index of a pandas table in a CSV has no name
+    "no\0name": (pa.array(["x"] * 60), "x"),
+    "far": (pa.array([2**62] * 60, pa.timestamp("ms")), str(2**62)),
+    "twins": (pa.array([{"a": 1, "A": True}] * 60), '{"a": 1, "A": true}'),
+    "none": (pa.nulls(60), None),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_any_kept_column_is_shown(tmp_path: Path, name: str) -> None:
+    values, text = KEPT[name]
+    made = MadeJob(
+        table=texts(60).append_column(name, values),
+        keep=(name,),
+        says=lambda key, _: {"score": int(key.row == 7)} if key.row % 2 else "refused: no",
+    )
+    found = gather(made.write(tmp_path), tmp_path)
+    with closing(sealed(found.files, found.schema, tmp_path)) as database:
+        known = facts(found, database)
+        assert [known.highest[0].row, known.highest[0].score] == [7, 1.0]
+        assert known.highest[0].texts.get(name) == text
+        assert len(known.dead[0].examples) == 3
 
 
 def test_which_field_is_the_score() -> None:
