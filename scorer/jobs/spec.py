@@ -11,7 +11,7 @@ import errno
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -19,13 +19,16 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.ipc
 import tomlkit
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from scorer.errors import DiskFull, StoreError, UsageError
 from scorer.results import results_schema, sync_folder
 from scorer.templates import Asking
 
 FILE = "job.toml"
+
+# a key that is left out when a newer scorer's file is read would be lost when it is written, and make another job of it
+_ALL_KNOWN = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class DatasetSpec:
     `schema` is its Arrow schema (IPC, base64), so that going on with a job needs no look at every row. `files` and
     `revision` are those of a dataset of the Hub, so that it needs no network either; otherwise empty.
     """
+
+    __pydantic_config__ = _ALL_KNOWN
 
     source: str
     format: str
@@ -54,6 +59,8 @@ class TemplateSpec:
     `kind` is "template", or "suites" for the suites of a benchmark (`jobs/asking.py` reads both).
     """
 
+    __pydantic_config__ = _ALL_KNOWN
+
     name: str
     source: str
     fingerprint: str
@@ -64,6 +71,8 @@ class TemplateSpec:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which rows: all, the first `count`, or `count` spread over the dataset."""
+
+    __pydantic_config__ = _ALL_KNOWN
 
     kind: str = "all"
     count: int = 0
@@ -77,6 +86,8 @@ class Selection:
 class HostRecord:
     """A host as it was met: its version and digest by model."""
 
+    __pydantic_config__ = _ALL_KNOWN
+
     url: str
     version: str
     digests: dict[str, str] = field(default_factory=dict)
@@ -89,6 +100,8 @@ class JobSpec:
     `digests` maps models to the digest all hosts must have, empty where they report none. `kept_schema` is the Arrow
     schema of the kept columns (IPC, base64), so that parts can be made without the dataset.
     """
+
+    __pydantic_config__ = _ALL_KNOWN
 
     name: str
     scorer_version: str
@@ -200,22 +213,27 @@ def read_spec(folder: Path) -> JobSpec:
     """Read job.toml; UsageError if this is no job, or the file was damaged or may not be read."""
     path = folder / FILE
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        if unknown := raw.keys() - {known.name for known in fields(JobSpec)}:
-            # to leave it out would make another job of it
-            raise UsageError(
-                f"{path} was written by a newer scorer: this one does not know {min(unknown)}\n"
-                "Upgrade scorer to go on with this job."
-            )
-        spec = _validator().validate_python(raw)
+        spec = _validator().validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UsageError(f"no job in {folder}: {FILE} is missing") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+        if unknown := _unknown(error):
+            raise UsageError(
+                f"{path} was written by a newer scorer: this one does not know {unknown}\n"
+                "Upgrade scorer to go on with this job."
+            ) from None
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is damaged ({first}); it is written by scorer and not to be edited") from None
     source = spec.dataset.source
     if "://" in source or Path(source).is_absolute():
         return spec
     return replace(spec, dataset=replace(spec.dataset, source=str((folder / source).absolute())))
+
+
+def _unknown(error: Exception) -> str:
+    """Return the first key, with the tables it is in, that no scorer up to this one writes; empty if there is none."""
+    found = error.errors() if isinstance(error, ValidationError) else []
+    keys = [one["loc"] for one in found if one["type"] == "unexpected_keyword_argument"]
+    return ".".join(map(str, min(keys))) if keys else ""

@@ -76,11 +76,31 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_spec(tmp_path)
 
 
-def test_a_key_that_only_a_newer_scorer_knows_is_named_and_not_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "key"),
+    [
+        ("name = ", "second_opinion"),
+        ("source = ", "dataset.second_opinion"),
+        ('fingerprint = "eee', "template.second_opinion"),
+        ("count = ", "selection.second_opinion"),
+        ("url = ", "hosts.a b.second_opinion"),
+    ],
+)
+def test_a_key_that_only_a_newer_scorer_knows_is_named_and_not_left_out(tmp_path: Path, before: str, key: str) -> None:
     write_spec(tmp_path, SPEC)
     path = tmp_path / FILE
-    path.write_text('second_opinion = "yes"\n' + path.read_text())
-    with pytest.raises(UsageError, match=r"newer scorer: this one does not know second_opinion\nUpgrade scorer"):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, 'second_opinion = "yes"\n' + before, 1))
+    with pytest.raises(UsageError, match=rf"newer scorer: this one does not know {key}\nUpgrade scorer"):
+        read_spec(tmp_path)
+
+
+def test_what_a_newer_scorer_wrote_is_not_called_damaged(tmp_path: Path) -> None:
+    write_spec(tmp_path, SPEC)
+    path = tmp_path / FILE
+    path.write_text('second_opinion = "yes"\n' + path.read_text().replace("samples = 1", 'samples = "many"'))
+    with pytest.raises(UsageError, match="newer scorer"):
         read_spec(tmp_path)
 
 
