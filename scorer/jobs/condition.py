@@ -30,9 +30,10 @@ class Condition:
         """Check the text; UsageError if it is no condition, or not over these columns."""
         self._text = text
         self._schema = readable(schema)
+        self._known = self._schema.names
         self._database = sealed(files, schema, scratch_dir)
         try:
-            self.columns = self._check_syntax()
+            self._mentioned = self._check_syntax()
         except UsageError:
             self.close()
             raise
@@ -46,25 +47,33 @@ class Condition:
 
         Raises UsageError if it is over neither set of columns, or over the input's and that is not `joined`.
         """
+        meant = self.among(inputs.names)
+        self._known = [*self._schema.names, *(inputs.names if joined else ())]
         try:
             self._bind(self._schema)
         except _error() as error:
-            known = [*self._schema.names, *(inputs.names if joined else ())]
-            lacking = sorted(self.columns.intersection(inputs.names).difference(known))
-            if lacking:
+            if lacking := _others(meant, self._known):
                 raise UsageError(
                     f"--where {self._text}: {lacking[0]} is a column of the input; add --join to use it"
                 ) from None
-            if not joined or not self.columns.intersection(inputs.names):
-                raise UsageError(self._told(error, known)) from None
+            if not joined or not meant:
+                raise UsageError(self._told(error)) from None
         else:
             return False
-        both = pa.schema([*self._schema, *readable(inputs)])
         try:
-            self._bind(both)
+            self._bind(pa.schema([*self._schema, *readable(inputs)]))
         except _error() as error:
-            raise UsageError(self._told(error, both.names)) from None
+            raise UsageError(self._told(error)) from None
         return True
+
+    def among(self, columns: Iterable[str]) -> list[str]:
+        """Return those of some columns that it may be about.
+
+        Case does not matter, as SQL has it. A dotted reference is a column of a table or a field of a struct, so each
+        of its parts may be the column.
+        """
+        parts = {part.casefold() for reference in self._mentioned for part in reference}
+        return [column for column in columns if column.casefold() in parts]
 
     def chosen(self, joined: pa.RecordBatchReader | None = None) -> "Chosen":
         """Return the tasks for which it holds, in the results or in results that were joined with the input.
@@ -83,10 +92,10 @@ class Condition:
             # further on a message quotes what the row or the condition itself says
             if str(error).startswith(_NOT_ITS_FAULT):
                 raise OSError(str(error)) from error
-            raise UsageError(self._told(error, self._schema.names)) from None
+            raise UsageError(self._told(error)) from None
 
-    def _check_syntax(self) -> set[str]:
-        """Return the names that it mentions."""
+    def _check_syntax(self) -> list[list[str]]:
+        """Return the columns that it mentions, each as its dotted parts."""
         if not self._text.strip():
             raise UsageError(f"--where is empty: {_EXAMPLE}")
         mine, bare = (self._parsed(text) for text in (self._select(TABLE), self._select(TABLE, "true")))
@@ -98,7 +107,7 @@ class Condition:
         where, _ = (node.pop("where_clause", None) for node in nodes)
         if nodes[0] != nodes[1]:
             raise UsageError(f"--where {self._text}: give one condition and nothing else\n{_EXAMPLE}")
-        return set(_names(where))
+        return list(_references(where))
 
     def _parsed(self, sql: str) -> dict[str, Any]:
         ((answer,),) = self._database.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
@@ -113,13 +122,14 @@ class Condition:
         # on lines of its own, so that a comment at its end comments nothing else out
         return f"SELECT row, model, sample FROM {table} AS {TABLE} WHERE (\n{condition or self._text}\n)"
 
-    def _told(self, error: Exception, columns: Iterable[str]) -> str:
+    def _told(self, error: Exception) -> str:
         first = str(error).splitlines()[0].split(": ", 1)[-1]
-        known = list(dict.fromkeys(columns))
-        unknown = [name for name in self.columns if name not in known]
+        known = {name.casefold(): name for name in self._known}
+        mentioned = ([part.casefold() for part in reference if part != TABLE] for reference in self._mentioned)
+        unknown = [parts[0] for parts in mentioned if parts and known.keys().isdisjoint(parts)]
         near = get_close_matches(unknown[0], known, 1) if unknown else []
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"--where {self._text}: {first}{hint}\ncolumns: {', '.join(known)}"
+        hint = f"; did you mean {known[near[0]]}?" if near else ""
+        return f"--where {self._text}: {first}{hint}\ncolumns: {', '.join(dict.fromkeys(self._known))}"
 
 
 class Chosen:
@@ -161,16 +171,21 @@ def _error() -> "type[duckdb.Error]":
     return duckdb.Error
 
 
-def _names(part: object) -> Iterable[str]:
+def _others(columns: Iterable[str], known: Iterable[str]) -> list[str]:
+    folded = {name.casefold() for name in known}
+    return [column for column in columns if column.casefold() not in folded]
+
+
+def _references(part: object) -> Iterable[list[str]]:
     """Yield every column that an expression mentions, subqueries included, in DuckDB's own description of it."""
     if isinstance(part, Mapping):
         if part.get("class") == "COLUMN_REF":
-            yield part["column_names"][-1]
+            yield part["column_names"]
         for inner in part.values():
-            yield from _names(inner)
+            yield from _references(inner)
     elif isinstance(part, list):
         for inner in part:
-            yield from _names(inner)
+            yield from _references(inner)
 
 
 def _by_kind(batch: pa.RecordBatch) -> Iterable[tuple[tuple[str, int], npt.NDArray[np.intp]]]:

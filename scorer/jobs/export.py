@@ -124,8 +124,9 @@ class _Export:
         """Return what a condition over the input's columns chooses: a pass of its own, over these columns alone."""
         if self._join is None:
             raise AssertionError("a condition over the input needs the input")
-        schema = readable(self._join.schema(condition.columns))
-        batches = self._join.batches(rows.batches(), condition.columns)
+        needed = condition.among(self._join.inputs.names)
+        schema = readable(self._join.schema(needed))
+        batches = self._join.batches(rows.batches(), needed)
         known = (batch.select(schema.names) for batch in batches)
         return condition.chosen(pa.RecordBatchReader.from_batches(schema, known))
 

@@ -88,6 +88,52 @@ def test_an_input_that_differs_from_a_result_only_in_case_can_be_chosen_by(tmp_p
     assert (table["row"].to_pylist(), table["Score_input"].to_pylist()) == ([9], [9])
 
 
+INPUT_CONDITIONS = {
+    "length > 190": lambda row: row > 190,
+    "LENGTH > 190 AND Status = 'done'": lambda row: row > 190 and row % 50 != 49,
+    "text LIKE '%1%' AND length < 20": lambda row: row < 20 and "1" in str(row),
+    "meta.lang = 'en'": lambda row: row % 2 == 0,
+    "META.Lang = 'en' AND results.length > 190": lambda row: row % 2 == 0 and row > 190,
+    "results.meta.lang = 'en'": lambda row: row % 2 == 0,
+    "meta.score > 190": lambda row: row > 190,
+}
+
+
+@pytest.fixture(scope="module")
+def odd_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    meta = pa.array([{"lang": ("en", "fr")[i % 2], "score": i} for i in range(ROWS)])
+    return MadeJob(table=texts(ROWS, Length=pa.array(range(ROWS)), meta=meta)).write(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.mark.parametrize("where", INPUT_CONDITIONS)
+def test_the_inputs_columns_are_named_as_sql_names_them(odd_input: Path, tmp_path: Path, where: str) -> None:
+    done = export(odd_input, ExportOptions(to=tmp_path / "out.parquet", join=True, where=where))
+    rows = pq.read_table(done.file)["row"].to_pylist()
+    assert rows == [row for row in range(ROWS) if INPUT_CONDITIONS[where](row)]
+
+
+INPUT_MISTAKES = {
+    "text LIKE '%1%' AND lenght > 5": ("lenght", "did you mean Length?", ", text, Length, meta"),
+    "meta.lang = 'en' AND Lenght > 5": ("did you mean Length?",),
+    "text::INTEGER > 5": ("Could not convert", ", text, Length, meta"),
+}
+
+
+@pytest.mark.parametrize("where", INPUT_MISTAKES)
+def test_a_mistake_over_the_input_is_told_with_all_columns(odd_input: Path, tmp_path: Path, where: str) -> None:
+    with pytest.raises(UsageError) as told:
+        export(odd_input, ExportOptions(to=tmp_path / "out.parquet", join=True, where=where))
+    assert len(str(told.value).splitlines()) == 2
+    for words in INPUT_MISTAKES[where]:
+        assert words in str(told.value)
+
+
+def test_a_column_of_the_input_is_known_in_any_case_where_it_is_not_joined(odd_input: Path, tmp_path: Path) -> None:
+    for where, name in (("length > 5", "Length"), ("meta.lang = 'en'", "meta")):
+        with pytest.raises(UsageError, match=f"{name} is a column of the input; add --join"):
+            export(odd_input, ExportOptions(to=tmp_path / "out.parquet", where=where))
+
+
 def test_a_job_that_was_moved_aside_is_told_by_the_name_that_it_has_now(job: Path, tmp_path: Path) -> None:
     aside = move_aside(job)
     assert export(aside, ExportOptions(to=tmp_path / "out.parquet")).job == aside.name == "judged.1"
