@@ -42,6 +42,15 @@ def score_words(frozen: TemplateSpec, folder: Path) -> tuple[str, ...]:
         return ()
 
 
+def choices(frozen: TemplateSpec, folder: Path) -> frozenset[str]:
+    """Return the output fields whose values are words of a list."""
+    try:
+        return frozenset(field.name for field in thawed(frozen, folder).fields if field.type == "choice")
+    except UsageError:
+        # nor are the results of such a job lost
+        return frozenset()
+
+
 def recipes_of(asking: Asking) -> dict[str, Sampling]:
     """Return the ways in which a job's rows are asked, by name; a template has one, without a name."""
     if isinstance(asking, Battery):

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from scorer.errors import NEVER_SENT
+from scorer.jobs.asking import choices
 from scorer.jobs.gather import Gathered
 from scorer.jobs.sealed import TABLE
 from scorer.report.excerpts import Key, Shown, shown
@@ -25,7 +26,7 @@ CLASSES = 20
 MOMENTS = 120
 SHOWN_ROWS = 8
 SHOWN_DEAD = 3
-SHOWN_VALUES = 12
+OTHER_VALUES = "other values"
 SOURCE = b"scorer.source"
 
 
@@ -94,12 +95,16 @@ class DeadFacts:
 
 @dataclass(frozen=True, slots=True)
 class FieldFacts:
-    """An output field in figures: `summary` is what there is to say by its type, `values` the most frequent ones."""
+    """An output field in figures: `summary` is what there is to say by its type, `values` the most frequent ones.
+
+    `others`: how many rows have a value that is none of these.
+    """
 
     name: str
     type: str
     summary: dict[str, float]
-    values: tuple[tuple[str, int], ...]
+    values: tuple[tuple[str, int], ...] = ()
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class _Questions:
     def __init__(self, found: Gathered, database: "duckdb.DuckDBPyConnection") -> None:
         self._files = found.files
         self._schema = found.schema
+        self._choices = choices(found.spec.template, found.folder)
         self._database = database
         self.score = score_field(found.schema)
 
@@ -197,10 +203,12 @@ class _Questions:
         if not fact.values:
             return None
         words = tuple(word for word, _ in fact.values)
+        labels = (*words, OTHER_VALUES) if fact.others else words
         listed = ", ".join("'" + word.replace("'", "''") + "'" for word in words)
-        done = f"FROM {TABLE} WHERE status = 'done' AND score IN ({listed})"
-        counts = self._counts(f"list_position([{listed}], score) - 1", done, len(words))
-        return Histogram("score", tuple(map(float, range(len(words)))), single=True, counts=counts, labels=words)
+        done = f"FROM {TABLE} WHERE status = 'done' AND score IS NOT NULL"
+        place = f"coalesce(list_position([{listed}], score), {len(labels)}) - 1"
+        counts = self._counts(place, done, len(labels))
+        return Histogram("score", tuple(map(float, range(len(labels)))), single=True, counts=counts, labels=labels)
 
     def _counts(self, place: str, done: str, classes: int) -> dict[tuple[str, str], tuple[int, ...]]:
         """Count by model, host, and the class whose number SQL tells."""
@@ -254,18 +262,22 @@ class _Questions:
                 f"SELECT avg({value}), stddev_samp({value}), min({value}), ({self._median(value, done)}), "
                 f"max({value}) {done}"
             )
-            return FieldFacts(field.name, "number", _known("mean deviation lowest median highest", figures), ())
+            return FieldFacts(field.name, "number", _known("mean deviation lowest median highest", figures))
         if types.is_boolean(field.type):
             (figures,) = self._rows(f"SELECT avg({name}::INTEGER) {done}")
-            return FieldFacts(field.name, "boolean", _known("true", figures), ())
+            return FieldFacts(field.name, "boolean", _known("true", figures))
         (figures,) = self._rows(
             f"SELECT approx_count_distinct({name}), avg(length({name})), max(length({name})) {done}"
         )
         summary = _known("different length longest", figures)
-        if summary.get("different", MOST_SINGLE) >= MOST_SINGLE:
-            return FieldFacts(field.name, "text", summary, ())
-        counts = self._rows(f"SELECT {name}, count(*) {done} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SHOWN_VALUES}")
-        return FieldFacts(field.name, "choice", summary, tuple((str(value), rows) for value, rows in counts))
+        if field.name not in self._choices and summary.get("different", MOST_SINGLE) >= MOST_SINGLE:
+            return FieldFacts(field.name, "text", summary)
+        counts = self._rows(
+            f"SELECT {name}, count(*), sum(count(*)) OVER () {done} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MOST_SINGLE}"
+        )
+        values = tuple((str(value), rows) for value, rows, _ in counts)
+        others = int(counts[0][2]) - sum(rows for _, rows in values) if counts else 0
+        return FieldFacts(field.name, "choice", summary, values, others)
 
     def _median(self, value: str, done: str) -> str:
         """Return SQL for the exact median: an approximate one lies between the few values that scores have.

@@ -24,7 +24,9 @@ def histogram_plot(histogram: Histogram | None, models: Sequence[str]) -> str:
     if histogram is None:
         return ""
     drawn = list(models[:MOST_MODELS])
-    figure, axes = new_figure(9.0, 2.4 if len(drawn) == 1 else 1.7 * len(drawn) + 0.4, rows=len(drawn))
+    height = 2.4 if len(drawn) == 1 else 1.7 * len(drawn) + 0.4
+    upright = len(drawn) if _is_crowded(histogram, MOST_DRAWN) else 0
+    figure, axes = new_figure(9.0, height + 1.3 * upright, rows=len(drawn))
     for one, model in zip(axes, drawn, strict=True):
         counts = histogram.of(model=model)
         lefts, width = _places(histogram)
@@ -156,12 +158,22 @@ def _places(histogram: Histogram) -> tuple[list[float], float]:
 
 def _score_axis(axes: "Axes", histogram: Histogram, most: int) -> None:
     if histogram.labels:
-        longest = 24 if most >= MOST_DRAWN else 8
-        axes.set_xticks(histogram.edges, [legible(label, longest) for label in histogram.labels])
+        axes.set_xticks(histogram.edges, _words(histogram, most))
+        if _is_crowded(histogram, most):
+            axes.tick_params(axis="x", labelrotation=90, labelsize=8 if most >= MOST_DRAWN else 6)
     elif histogram.single and len(histogram.edges) <= most:
         axes.set_xticks(histogram.edges, [f"{edge:g}" for edge in histogram.edges])
     else:
         axes.locator_params(axis="x", nbins=5 if most < MOST_DRAWN else 10, integer=histogram.single)
+
+
+def _words(histogram: Histogram, most: int) -> list[str]:
+    return [legible(label, 24 if most >= MOST_DRAWN else 8) for label in histogram.labels]
+
+
+def _is_crowded(histogram: Histogram, most: int) -> bool:
+    """Whether the words do not fit beside one another under a picture in which there is room for so many numbers."""
+    return len(histogram.labels) * max(map(len, _words(histogram, most)), default=0) > 5 * most
 
 
 def _write_shares(axes: "Axes", lefts: Sequence[float], width: float, counts: Sequence[int]) -> None:

@@ -109,6 +109,23 @@ def test_a_job_of_words_counts_words(tmp_path: Path) -> None:
         assert known.highest == ()
 
 
+@pytest.mark.parametrize(("count", "others"), [(13, 0), (21, 0), (22, 1), (40, 19)])
+def test_of_many_words_the_rare_ones_are_counted_together(tmp_path: Path, count: int, others: int) -> None:
+    words = [f"word {i:02}" for i in range(count)]
+    made = MadeJob(
+        table=texts(10 * count),
+        template=template(score=f'type = "choice"\nvalues = {words}'),
+        says=lambda key, _: {"score": words[key.row % count]},
+    )
+    with asked(made.write(tmp_path), tmp_path) as (known, _):
+        (field,) = known.fields
+        assert (field.type, len(field.values), field.others) == ("choice", count - others, 10 * others)
+        assert known.histogram is not None
+        assert known.histogram.labels == (*words[:21], *(["other values"] if others else []))
+        assert known.histogram.of() == (10,) * (count - others) + ((10 * others,) if others else ())
+        assert sum(sum(known.histogram.of(host=host.host)) for host in known.hosts) == 10 * count
+
+
 def test_yes_or_no_is_a_score_too(tmp_path: Path) -> None:
     made = MadeJob(table=texts(100), template=template(score=YES), says=lambda key, _: {"score": key.row % 4 == 0})
     with asked(made.write(tmp_path), tmp_path) as (known, _):

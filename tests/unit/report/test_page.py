@@ -137,6 +137,14 @@ def test_a_report_of_any_job_works(tmp_path: Path, made: MadeJob, words: str) ->
     assert words in page.text
 
 
+def test_what_many_words_leave_over_is_on_the_page(tmp_path: Path) -> None:
+    words = [f"word{i:02}" for i in range(40)]
+    head = 'name = "t"\nsystem = "s"\nuser = "{{ text }}"\n[output.score]\ntype = "choice"\n'
+    says = {"table": texts(400), "says": lambda key, _: {"score": words[key.row % 40]}}
+    _, page = written(MadeJob(template=f"{head}values = {words}", **says).write(tmp_path), tmp_path)
+    assert "word20: 2.5%, other values: 47.5%" in page.text
+
+
 def test_a_report_is_replaced_and_never_in_the_jobs_own_way(tmp_path: Path) -> None:
     job = MadeJob(table=texts(5)).write(tmp_path)
     written(job, tmp_path)
