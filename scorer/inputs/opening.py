@@ -58,7 +58,7 @@ def reopen(known: Known, moved_to: str | None = None) -> Dataset | None:
 
     None if this is something else now. Raises UsageError if there is nothing to open, StoreError when the disk fails.
     """
-    source = moved_to or known.source
+    source = known.source if moved_to is None else moved_to
     if hub.is_hub(source) and source == known.source and known.files and not hub.missing(known.files):
         place, revision = Place(source, "arrow", known.files), known.revision
     else:
@@ -71,8 +71,8 @@ def reopen(known: Known, moved_to: str | None = None) -> Dataset | None:
 
 
 def normal_source(source: str) -> str:
-    """Return a source as `Dataset.source` has it, without looking whether it is there."""
-    return str(hub.parse(source)) if hub.is_hub(source) else str(Path(source).absolute())
+    """Return a source as `Dataset.source` has it, without looking whether it is there; UsageError if it is empty."""
+    return str(hub.parse(source)) if hub.is_hub(source) else str(places.absolute(source))
 
 
 def label(source: str) -> str:

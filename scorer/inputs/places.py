@@ -35,7 +35,7 @@ class Place:
 
 def find(source: str) -> Place:
     """Return the files that a source means. Raises UsageError with the nearest thing that would do."""
-    path = Path(source).absolute()
+    path = absolute(source)
     if path.is_dir():
         return _folder(path)
     if path.exists():
@@ -51,6 +51,16 @@ def find(source: str) -> Place:
     near = get_close_matches(path.name, _neighbours(path), 1, 0.5)
     hint = f"did you mean {Path(source).with_name(near[0])}?" if near else f"give a file: {known_suffixes()}"
     raise UsageError(f"dataset {source} does not exist: {hint}")
+
+
+def absolute(source: str) -> Path:
+    """Return where a source is; UsageError if it is empty, as of a script's variable that is not set.
+
+    For a path that would be the current folder, and so whatever lies there.
+    """
+    if not source.strip():
+        raise UsageError("the dataset's name is empty: name a file, a folder or a glob; `.` is the current folder")
+    return Path(source).absolute()
 
 
 def naturally(path: str | Path) -> list[tuple[int, str]]:

@@ -255,7 +255,7 @@ def _hosts_again(folder: Path, spec: JobSpec, named: Path | None) -> HostsFile:
 
 def found_again(job: str, frozen: DatasetSpec, moved_to: str | None) -> Dataset:
     """Open the dataset that a job froze, where it was or where it is now; UsageError if it is gone or has changed."""
-    source = moved_to or frozen.source
+    source = frozen.source if moved_to is None else moved_to
     try:
         found = inputs.reopen(_known(frozen), moved_to)
     except UsageError as error:

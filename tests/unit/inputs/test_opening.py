@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scorer.errors import DatasetUnreadable, UsageError
-from scorer.inputs import open_dataset
+from scorer.inputs import Known, normal_source, open_dataset, reopen
 
 
 def parquet(path: Path, table: pa.Table, **options: object) -> str:
@@ -107,6 +107,17 @@ def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
         open_dataset(str(tmp_path / "function.parquet"))
     with pytest.raises(UsageError, match="does not exist: give a"):
         open_dataset(str(tmp_path / "nowhere" / "x.parquet"))
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    parquet(tmp_path / "rows.parquet", plain_table())
+    monkeypatch.chdir(tmp_path)
+    opened = open_dataset(".")
+    known = Known(opened.source, opened.rows, opened.schema, opened.fingerprint)
+    for refused in (lambda: open_dataset(empty), lambda: normal_source(empty), lambda: reopen(known, empty)):
+        with pytest.raises(UsageError, match=r"^the dataset's name is empty: [^\n]*$"):
+            refused()
 
 
 def test_an_unknown_suffix_gets_the_known_ones(tmp_path: Path) -> None:
