@@ -17,13 +17,14 @@ ended in order when control comes back: nothing in flight is charged to a row, a
 """
 
 import asyncio
+import operator
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Self, SupportsFloat, SupportsIndex, TypedDict, Unpack
 
 import anyio
 import anyio.to_thread
@@ -32,7 +33,7 @@ from scorer.errors import UsageError
 from scorer.jobs.in_thread import JobInThread
 from scorer.jobs.look import Status, status
 from scorer.jobs.results_since import Result
-from scorer.jobs.submit import PATIENCE_S, RunOptions
+from scorer.jobs.submit import MOST_SAMPLES, PATIENCE_S, RunOptions
 from scorer.jobs.written_rows import written_rows
 
 __all__ = ["JobRun", "Options", "Result", "open_job", "score"]
@@ -160,6 +161,7 @@ def _run_options(data: str | PathLike[str] | Rows, options: Options) -> RunOptio
     hosts = options.get("hosts")
     models = options.get("models", ())
     keep = options.get("keep", ())
+    limit = options.get("limit")
     for name, value in (("models", models), ("keep", keep)):
         if isinstance(value, str):
             raise UsageError(f"{name} is a list of names, such as {name}=[{value!r}]")
@@ -173,7 +175,23 @@ def _run_options(data: str | PathLike[str] | Rows, options: Options) -> RunOptio
         keep=tuple(dict.fromkeys(keep)),
         job=options.get("job"),
         runs_dir=runs_dir,
-        limit=options.get("limit"),
-        samples=options.get("samples", 1),
-        patience_s=options.get("patience_s", PATIENCE_S),
+        limit=None if limit is None else _whole("limit", limit),
+        samples=_whole("samples", options.get("samples", 1), most=MOST_SAMPLES),
+        patience_s=_seconds("patience_s", options.get("patience_s", PATIENCE_S)),
     )
+
+
+def _whole(name: str, value: object, most: int | None = None) -> int:
+    """Return a whole number of any type that is one, such as NumPy's; UsageError if it is none, or out of bounds."""
+    bounds = "from 1 on" if most is None else f"from 1 to {most}"
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        number = operator.index(value)
+        if number >= 1 and (most is None or number <= most):
+            return number
+    raise UsageError(f"{name}={value!r}: give a whole number {bounds}")
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool) and float(value) >= 0:
+        return float(value)
+    raise UsageError(f"{name}={value!r}: give a number of seconds, 0 or more")

@@ -40,6 +40,7 @@ ShareHosts = Annotated[bool, typer.Option(help="Use hosts that another run on th
 Patience = Annotated[float, typer.Option(min=0, help="Seconds to go on while no host is usable.")]
 # the same as in `jobs.submit`, which takes too long to import for `--help`
 PATIENCE_S = 1800.0
+MOST_SAMPLES = 1000
 AllowMixedModels = Annotated[bool, typer.Option(help="Go on though hosts have different digests.")]
 
 
@@ -75,7 +76,7 @@ def run(
     runs_dir: RunsDir = RUNS,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows, as a pilot.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only N rows spread over the dataset, as a pilot.")] = None,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Score each row K times.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Score each row K times.")] = 1,
     patience: Patience = PATIENCE_S,
     allow_mixed_models: AllowMixedModels = False,
     fresh: Annotated[bool, typer.Option(help="Begin anew; the old folder is moved aside, not deleted.")] = False,

@@ -21,6 +21,7 @@ from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec
 from scorer.templates import Asking, Template
 
 PATIENCE_S = 1800.0
+MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

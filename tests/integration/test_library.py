@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pyarrow as pa
 import pytest
 from doubles.ollama import OllamaDouble
@@ -71,7 +72,9 @@ def test_rows_are_scored_and_the_same_rows_are_the_same_job(desk: Desk, double: 
 
 def test_a_dataset_is_scored_by_its_path_under_a_name(desk: Desk, double: OllamaDouble) -> None:
     desk.dataset(texts(20), when=pa.array(range(20), pa.timestamp("s")))
-    results = list(score(Path("rows.parquet"), job="mine", models=["llama3.2:3b"], limit=5, keep=["when"], samples=2))
+    results = list(
+        score(Path("rows.parquet"), job="mine", models=["llama3.2:3b"], limit=np.int64(5), keep=["when"], samples=2)
+    )
     assert sorted((result.row, result.sample) for result in results) == [(row, s) for row in range(5) for s in (0, 1)]
     assert {result.kept["when"].second for result in results} == {0, 1, 2, 3, 4}  # type: ignore[attr-defined]
     assert desk.scorer("status", "mine", "--json").json["done"] == 10
@@ -181,6 +184,18 @@ MISTAKES: dict[str, tuple[object, dict[str, object], str]] = {
     "no JSON": ([{"text": "a"}, {"text": object()}], {}, "row 1"),
     "no number": ([{"text": float("nan")}], {}, "row 0"),
     "no rows": ([], {}, "no rows"),
+    "an empty name": ("", {}, "the dataset's name is empty"),
+    "no row": (["a"], {"limit": 0}, "limit=0: give a whole number from 1 on"),
+    "fewer rows than none": (["a"], {"limit": -3}, "limit=-3"),
+    "a part of a row": (["a"], {"limit": 1.5}, "limit=1.5"),
+    "whether there is a limit": (["a"], {"limit": True}, "limit=True"),
+    "no sample": (["a"], {"samples": 0}, "samples=0: give a whole number from 1 to 1000"),
+    "fewer samples than none": (["a"], {"samples": -1}, "samples=-1"),
+    "part of a sample": (["a"], {"samples": 2.5}, "samples=2.5"),
+    "a number as a text": (["a"], {"samples": "2"}, "samples='2'"),
+    "too many samples": (["a"], {"samples": 1001}, "samples=1001"),
+    "no patience at all": (["a"], {"patience_s": -1}, "patience_s=-1"),
+    "patience that is no number": (["a"], {"patience_s": float("nan")}, "patience_s=nan"),
 }
 
 
