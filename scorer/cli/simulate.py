@@ -9,6 +9,8 @@ from scorer.cli.common import RUNS, Json, RunsDir, app, print_json, print_text
 from scorer.errors import UsageError
 from scorer.pictures import check_picture
 
+MOST_TOKENS = 1_000_000
+
 
 @app.command()
 def simulate(
@@ -22,7 +24,9 @@ def simulate(
     rows: Annotated[int | None, typer.Option(min=1, help="How many; default 5,000, or the job's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
     outputs: Annotated[str | None, typer.Option(help="Output tokens: one of 8,60,250; default 60.")] = None,
-    median_tokens: Annotated[float | None, typer.Option(min=1, help="Median of the prompts; default 400.")] = None,
+    median_tokens: Annotated[
+        float | None, typer.Option(min=1, max=MOST_TOKENS, help="Median of the prompts; default 400.")
+    ] = None,
     sigma: Annotated[float | None, typer.Option(min=0, max=5, help="Sigma of their logarithm; default 1.")] = None,
     noise: Annotated[float, typer.Option(min=0, max=2, help="Coefficient of variation of the service time.")] = 0.3,
     models: Annotated[str | None, typer.Option(help="Models of the rows, as the fleet file names them: a,b.")] = None,
@@ -65,6 +69,6 @@ def simulate(
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 1_000_000 for part in parts):
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= MOST_TOKENS for part in parts):
         raise UsageError(f"{option} {text}: write whole numbers from 1 with commas between them, such as 8,60,250")
     return tuple(int(part) for part in parts)

@@ -110,6 +110,8 @@ def test_a_fleet_that_cannot_finish_says_how_many_rows_it_never_scores(desk: Des
         (("--fleet", "fleets/home.toml", "--from-job", "x"), "give either --fleet FILE"),
         (("--fleet", "none.toml"), "cannot read the fleet file none.toml"),
         (("--fleet", "fleets/home.toml", "--outputs", "8,x"), "write whole numbers"),
+        (("--fleet", "fleets/home.toml", "--median-tokens", "inf"), "--median-tokens"),
+        (("--fleet", "fleets/home.toml", "--median-tokens", "1e300"), "--median-tokens"),
         (("--fleet", "fleets/home.toml", "--remove", "p4"), 'there is no such host; did you mean "p40"?'),
         (("--fleet", "fleets/home.toml", "--rows", "10", "--trace", "no/t.parquet"), "cannot write the trace"),
         (("--fleet", "one.toml", "--models", "a,b"), 'no host serves the model "b"'),
