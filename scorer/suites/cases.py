@@ -22,7 +22,7 @@ from scorer.errors import UsageError
 from scorer.inputs import spread
 from scorer.sandbox import RENDER_ERRORS, first_line
 from scorer.suites.catalogue import Part
-from scorer.suites.extract import number
+from scorer.suites.numbers import number
 
 Row = Mapping[str, object]
 

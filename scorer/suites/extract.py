@@ -1,12 +1,11 @@
 """Read the answer out of a completion, as the field does it, and say None where there is none to read.
 
 What is never done: guess. An answer that names two different options without saying which it means is unparsed, not
-wrong. A value is normalised only as far as its kind allows: numbers to their shortest decimal form, options to their
-label, texts to what stands between the punctuation around them.
+wrong. A value is normalised only as far as its kind allows: options to their label, texts to what stands between the
+punctuation around them, numbers (in `numbers`) to their shortest form.
 
-The markers come from the suites as they were published: `#### 18` ends a worked GSM8K answer (Cobbe et al. 2021,
-arXiv:2110.14168), `\\boxed{18}` one of MATH (Hendrycks et al. 2021, arXiv:2103.03874), "the answer is 18" a chain of
-thought (Wei et al. 2022, arXiv:2201.11903). docs/bench.md compares the numbers with those of lm-evaluation-harness.
+The markers are the field's: `\\boxed{B}` ends a worked answer of MATH (Hendrycks et al. 2021, arXiv:2103.03874), "the
+answer is B" a chain of thought (Wei et al. 2022, arXiv:2201.11903).
 
 Invariants: every function is total and depends on its arguments alone; `None` means that nothing could be extracted.
 What is written here takes time in proportion to the completion, whatever is in it: it runs between a host's replies.
@@ -14,35 +13,14 @@ What is written here takes time in proportion to the completion, whatever is in 
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 MAX_ANSWER_CHARS = 500
-# no answer has more digits, and what has is never read in parts
-MAX_DIGITS_CHARS = 200
 # of a line, beyond twice the longest option: a label with all that may stand around it
 LABEL_CHARS = 1000
 
 _THOUGHT = "</think>"
-# an endless run first, as a whole; else digits in groups, the last of three; LaTeX writes 1,234 as 1{,}234
-_DIGITS = (
-    rf"\d[\d,{{}}]{{{MAX_DIGITS_CHARS},}}+|"
-    r"(?:\d{1,3}(?:(?:,|\{,\})\d{2,3})*(?:,|\{,\})\d{3}(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-)
-_SIGN = r"[-\u2212\u2013]"  # hyphen, minus, en dash
-_CURRENCY = r"(?:\\?\$|£|€|¥|₹)"
-_CURRENCIES = r"[\\$£€¥₹]{0,8}+"
-# a hyphen behind a letter, a digit or a bracket is a dash or a subtraction and no sign
-_NUMBER = re.compile(
-    rf"(?:(?<![\w)\]}}])(?P<sign>{_SIGN}))?(?:{_CURRENCY}\s?(?P<minus>{_SIGN})?)?(?P<digits>{_DIGITS})"
-)
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]++|\{[^{}]*+\})*+)\}")
+BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]++|\{[^{}]*+\})*+)\}")
 _ANSWER_IS = re.compile(r"\b(?:answer|option|choice)\b[\s*_]*(?:is|are|:|=)(?:\s*(?:is|:|=))*", re.IGNORECASE)
-# "the answer is" may have a few words before its number; "Answer:" may also begin a whole worked solution
-_STATED = re.compile(
-    r"\banswer\b[\s*_]*(?:(?:is|are|=)[^\d\n]{0,40}?|:[\s*_$\\({\[]*?)"
-    rf"(?={_SIGN}?{_CURRENCIES}{_SIGN}?\.?\d)",
-    re.IGNORECASE,
-)
 _WRAPPING = " \t\r\n*_`\"'\u201c\u201d\u2018\u2019()[]{}<>.,:;!?\\$"
 _LETTER = re.compile(
     r"[\s*_`\"'(\[<{\\$]*(?:(?:option|choice)\b[\s*_`\"'(\[<]*)?([A-Za-z])"
@@ -61,23 +39,6 @@ def answer_part(completion: str, stops: Sequence[str] = ()) -> str:
     return text[: min(ends)] if ends else text
 
 
-def number(text: str) -> str | None:
-    """Return the number that a text ends on, in shortest decimal form: "-1234.5" for "-$1,234.50".
-
-    The first of these that is there: behind the first `####`, in the last `\\boxed{}`, first behind the last "answer
-    is", else the last number of all. Thousands' commas, currency, units and a full stop are no part of it. It is exact;
-    more than MAX_DIGITS_CHARS of digits are no number.
-    """
-    _, marked, behind = text.partition("####")
-    if marked and (found := _result(behind)):
-        return _plain(found)
-    if (boxes := _BOXED.findall(text)) and (found := _last(_NUMBER, boxes[-1])):
-        return _plain(found)
-    if (stated := _last(_STATED, text)) and (found := _result(text[stated.end() :])):
-        return _plain(found)
-    return _plain(found) if (found := _last(_NUMBER, text)) else None
-
-
 def choice(text: str, options: Mapping[str, str]) -> str | None:
     """Return the label of the option that a text names; `options` maps labels to the options' texts.
 
@@ -88,7 +49,7 @@ def choice(text: str, options: Mapping[str, str]) -> str | None:
     for found in reversed(list(_ANSWER_IS.finditer(text))):
         if (label := _named(text, options, found.end())) is not None:
             return label
-    if (boxes := _BOXED.findall(text)) and (label := _named(boxes[-1], options)) is not None:
+    if (boxes := BOXED.findall(text)) and (label := _named(boxes[-1], options)) is not None:
         return label
     if (label := _named(text, options)) is not None:
         return label
@@ -100,7 +61,7 @@ def choice(text: str, options: Mapping[str, str]) -> str | None:
 
 def phrase(text: str) -> str | None:
     """Return a short answer in words: behind the last "answer is", else the first line that says anything."""
-    found = _last(_ANSWER_IS, text)
+    found = last_match(_ANSWER_IS, text)
     rest = text[found.end() :] if found else text
     line = next((line for line in rest.splitlines() if line.strip(_WRAPPING)), "")
     return line.strip(_WRAPPING)[:MAX_ANSWER_CHARS] or None
@@ -108,7 +69,7 @@ def phrase(text: str) -> str | None:
 
 def pattern(text: str, expression: re.Pattern[str]) -> str | None:
     """Return what the expression's last match holds: its first group that matched, or all of it without a group."""
-    found = _last(expression, text)
+    found = last_match(expression, text)
     if found is None:
         return None
     value = next((group for group in found.groups() if group is not None), found.group())
@@ -120,25 +81,9 @@ def same_text(one: str, other: str) -> bool:
     return _folded(one) == _folded(other)
 
 
-def _plain(found: re.Match[str]) -> str | None:
-    if len(found["digits"]) > MAX_DIGITS_CHARS:
-        return None
-    digits = Decimal(found["digits"].replace("{,}", "").replace(",", ""))
-    # Decimal.normalize() would round to 28 digits
-    text = format(digits, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    negative = bool(found["sign"] or found["minus"]) and digits != 0
-    return f"-{text}" if negative else text
-
-
-def _last(expression: re.Pattern[str], text: str) -> re.Match[str] | None:
+def last_match(expression: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return an expression's last match in a text."""
     return next(iter(reversed(list(expression.finditer(text)))), None)
-
-
-def _result(text: str) -> re.Match[str] | None:
-    """Return the number that a line states: behind its last equals sign if one is there, else its first."""
-    line = text.lstrip().partition("\n")[0]
-    return _NUMBER.search(line.rpartition("=")[2]) or _NUMBER.search(line)
 
 
 def _named(text: str, options: Mapping[str, str], start: int = 0) -> str | None:

@@ -15,6 +15,7 @@ from scorer.core.output import fields_from
 from scorer.core.task import Reply
 from scorer.suites import extract
 from scorer.suites.form import Suite
+from scorer.suites.numbers import number
 
 FIELDS = fields_from(
     {
@@ -77,7 +78,7 @@ def _read(suite: Suite, text: str, options: Mapping[str, str]) -> str | None:
         case "choice":
             return extract.choice(text, options)
         case "number":
-            return extract.number(text)
+            return number(text)
         case "text":
             return extract.phrase(text)
         case _:

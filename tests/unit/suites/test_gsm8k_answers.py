@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from scorer.suites.extract import answer_part, number
+from scorer.suites.extract import answer_part
+from scorer.suites.numbers import number
 
 STOPS = ("Question:", "</s>", "<|im_end|>")
 STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
