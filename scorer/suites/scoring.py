@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from scorer.core.output import fields_from
 from scorer.core.task import Reply
 from scorer.suites import extract
+from scorer.suites.choices import choice
 from scorer.suites.form import Suite
 from scorer.suites.numbers import number
 
@@ -76,7 +77,7 @@ def _sum(one: float, other: float) -> float:
 def _read(suite: Suite, text: str, options: Mapping[str, str]) -> str | None:
     match suite.answer:
         case "choice":
-            return extract.choice(text, options)
+            return choice(text, options)
         case "number":
             return number(text)
         case "text":
