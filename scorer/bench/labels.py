@@ -4,6 +4,7 @@ Every label is accounted for: matched, of a row that has no score, or of no row 
 that names two rows, is refused, since which one is meant would be a guess.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorer import inputs
 from scorer.errors import StoreError, UsageError
+from scorer.inputs import Dataset
 from scorer.jobs.folder import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LABEL_COLUMNS = ("label", "human", "human_score", "rating", "score")
-SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".pq")
 _OWN_COLUMNS = ("row", "model", "host")
 
 
@@ -49,43 +51,31 @@ class Labelled:
     unknown: int
 
 
-def read_labels(path: Path) -> pa.Table:
-    """Read a CSV, JSON Lines or Parquet file of labels; UsageError says what is wrong with it."""
-    from pyarrow import json
-
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: cannot tell its format by its name, which must end in {', '.join(SUFFIXES)}")
-    readers = {".csv": _read_csv, ".jsonl": json.read_json, ".ndjson": json.read_json}
+def open_labels(path: Path) -> Dataset:
+    """Open a file of labels, of any format that a dataset may have; UsageError says what is wrong with it."""
+    if not path.exists():
+        raise UsageError(f"no file of labels at {path}")
     try:
-        found: pa.Table = readers.get(path.suffix.lower(), pq.read_table)(str(path))
-    except FileNotFoundError:
-        raise UsageError(f"no file of labels at {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"{path} cannot be read as labels: {str(error).splitlines()[0]}") from None
-    if not found.num_rows:
-        raise UsageError(f"{path} has no rows: there are no labels in it")
-    return found
-
-
-def _read_csv(path: str) -> pa.Table:
-    """Read a CSV file as text, so that a key such as 007 stays what it is."""
-    from pyarrow import csv
-
-    with csv.open_csv(path) as file:
-        names = file.schema.names
-    return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())))
+        return inputs.open_dataset(str(path))
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be read as labels: {error}") from error
 
 
 def join_labels(folder: Path, labels: Path, options: LabelOptions, field: str) -> Labelled:
     """Join a file of labels to a job's published results; `field` is the output field to compare."""
-    table = read_labels(labels)
+    given = open_labels(labels)
     results = _results(folder, field)
-    on = _join_column(table, results.column_names, options.on, labels)
-    label = _label_column(table, on, options.label, labels)
+    on = _join_column(given.schema.names, results.column_names, options.on, labels)
+    if options.label is not None:
+        label = _told_label(given.schema.names, on, options.label, labels)
+    else:
+        label = _label_column([name for name in given.schema.names if name != on], labels)
     if on not in results.column_names:
         raise UsageError(_no_such(f"job {folder.name}", on, results.column_names, "keep a column with `run --keep`"))
     wanted = list(dict.fromkeys([*_OWN_COLUMNS, field, on]))
-    return _joined(table.select([on, label]), results.select(wanted), (on, label, field), labels)
+    schema = pa.schema([given.schema.field(name) for name in (on, label)])
+    table = pa.Table.from_batches([batch for _, batch in given.read(schema.names)], schema)
+    return _joined(table, results.select(wanted), (on, label, field), labels)
 
 
 def _results(folder: Path, field: str) -> pa.Table:
@@ -108,27 +98,29 @@ def _is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
 
 
-def _join_column(table: pa.Table, known: Sequence[str], told: str | None, path: Path) -> str:
+def _join_column(names: Sequence[str], known: Sequence[str], told: str | None, path: Path) -> str:
     if told is not None:
-        if told not in table.column_names:
-            raise UsageError(_no_such(str(path), told, table.column_names, "name the joining column with --on"))
+        if told not in names:
+            raise UsageError(_no_such(str(path), told, names, "name the joining column with --on"))
         return told
-    if "row" in table.column_names:
+    if "row" in names:
         return "row"
-    shared = [name for name in table.column_names if name in known]
+    shared = [name for name in names if name in known]
     hint = f"perhaps --on {shared[0]}" if shared else "keep a column of the dataset with `scorer run --keep`"
     raise UsageError(
         f"{path} has no column `row`: name the column that joins it to the job with --on, {hint}\n"
-        f"Its columns: {', '.join(table.column_names)}"
+        f"Its columns: {', '.join(names)}"
     )
 
 
-def _label_column(table: pa.Table, on: str, told: str | None, path: Path) -> str:
-    others = [name for name in table.column_names if name != on]
-    if told is not None:
-        if told not in others:
-            raise UsageError(_no_such(str(path), told, others, "name the column of labels with --label"))
-        return told
+def _told_label(names: Sequence[str], on: str, told: str, path: Path) -> str:
+    others = [name for name in names if name != on]
+    if told not in others:
+        raise UsageError(_no_such(str(path), told, others, "name the column of labels with --label"))
+    return told
+
+
+def _label_column(others: Sequence[str], path: Path) -> str:
     found = [name for name in LABEL_COLUMNS if name in others] or (others if len(others) == 1 else [])
     if found:
         return str(found[0])
@@ -148,7 +140,10 @@ def _joined(table: pa.Table, results: pa.Table, names: tuple[str, str, str], pat
     rows = results.to_pandas()
     numbers = _is_number(results.schema.field(on).type)
     given = pd.DataFrame(
-        {"key": _keys(table.column(on), numbers=numbers), "label": _numbers(table.column(label), label, path)}
+        {
+            "key": _keys(table.column(on), f"{path}: {on}", numbers=numbers),
+            "label": _numbers(table.column(label), label, path),
+        }
     )
     blank = int(given["label"].isna().sum())
     given = given.dropna()
@@ -158,7 +153,7 @@ def _joined(table: pa.Table, results: pa.Table, names: tuple[str, str, str], pat
     scores = pd.DataFrame(
         {
             **{name: rows[name] for name in ("row", "model", "host")},
-            "key": _keys(results.column(on), numbers=numbers),
+            "key": _keys(results.column(on), f"{on} of the job", numbers=numbers),
             "score": rows[field].astype("float64"),
         }
     )
@@ -177,29 +172,39 @@ def _joined(table: pa.Table, results: pa.Table, names: tuple[str, str, str], pat
     return Labelled(frame, label, on, len(given) + blank, matched, len(known) - matched - unknown, unknown + blank)
 
 
-def _keys(column: pa.ChunkedArray, *, numbers: bool) -> "pd.Series[str]":
+def _keys(column: pa.ChunkedArray, where: str, *, numbers: bool) -> "pd.Series[str]":
     """Return a column as text by which to join; of `numbers`, 3 and 3.0 are the same."""
-    found: pd.Series[str] = column.cast(pa.string()).to_pandas()
+    found = _texts(column, where)
     return found.str.strip().str.replace(r"\.0+$", "", regex=True) if numbers else found
+
+
+def _texts(column: pa.ChunkedArray, where: str) -> "pd.Series[str]":
+    try:
+        found: pd.Series[str] = column.cast(pa.string()).to_pandas()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise UsageError(f"{where} is {column.type}, neither numbers nor text") from None
+    return found
 
 
 _WORDS = {"true": 1.0, "yes": 1.0, "good": 1.0, "false": 0.0, "no": 0.0, "bad": 0.0}
 
 
 def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> "pd.Series[float]":
-    """Return labels as numbers; true and yes are 1, false and no 0."""
+    """Return labels as numbers, NaN where there is none; true and yes are 1, false and no 0."""
     import pandas as pd
 
     if _is_number(column.type) or pa.types.is_boolean(column.type):
-        numbers: pd.Series[float] = column.cast(pa.float64()).to_pandas()
-        return numbers
-    words = column.cast(pa.string()).to_pandas()
-    lowered = words.str.strip().str.lower().replace(_WORDS)
-    found = pd.to_numeric(lowered, errors="coerce").astype("float64")
-    wrong = words[found.isna() & words.notna() & (words.str.strip() != "")]
+        found: pd.Series[float] = column.cast(pa.float64()).to_pandas()
+        wrong = found[found.abs() == math.inf]
+    else:
+        words = _texts(column, f"{path}: {name}")
+        lowered = words.str.strip().str.lower().replace(_WORDS)
+        found = pd.to_numeric(lowered, errors="coerce").astype("float64")
+        unread = found.isna() & words.notna() & (words.str.strip() != "")
+        wrong = words[unread | (found.abs() == math.inf)]
     if len(wrong):
         raise UsageError(
-            f"{path}: {name} is {wrong.iloc[0]!r} in line {int(wrong.index[0]) + 1} of the rows: labels are numbers, "
-            "or true and false, or yes and no"
+            f"{path}: {name} is {wrong.tolist()[0]!r} in line {int(wrong.index[0]) + 1} of the rows: labels are finite "
+            "numbers, or true and false, or yes and no"
         )
     return found

@@ -169,7 +169,10 @@ def test_it_works_in_a_process_of_its_own(desk: Desk) -> None:
         ("row,label", "3,1", ("--field", "answer"), "answer is string, not a number"),
         ("row,label", "3,1\n3,2", (), "more than one label where row is 3"),
         ("row,label", "77,1", (), "none of the 1 labels belongs to a row with a score"),
-        ("row,label", "", (), "there are no labels in it"),
+        ("row,label", "", (), "cannot be read as labels: dataset labels.csv has no rows"),
+        ("row,label", "3,inf", (), "label is 'inf' in line 1"),
+        ("row,label", "2,1\n3,-Infinity", (), "label is '-Infinity' in line 2"),
+        ("row,label,label", "3,1,1", (), "more than one column named `label`"),
         ("row,label", "3,1", ("-o", "c.jpeg"), "must end in"),
         ("row,label", "3,1", ("-o", "nowhere/c.png"), "there is no folder"),
     ],
@@ -183,8 +186,40 @@ def test_mistakes_are_told(desk: Desk, header: str, line: str, options: tuple[st
 def test_files_that_are_no_labels_are_refused(desk: Desk) -> None:
     assert "no file of labels" in desk.scorer("calibrate", "bench", "--labels", "none.csv", code=2).err
     (desk.folder / "l.xlsx").write_text("x")
-    assert "must end in .csv" in desk.scorer("calibrate", "bench", "--labels", "l.xlsx", code=2).err
+    assert "cannot tell its format by its name" in desk.scorer("calibrate", "bench", "--labels", "l.xlsx", code=2).err
     (desk.folder / "l.parquet").write_text("x")
     assert "cannot be read as labels" in desk.scorer("calibrate", "bench", "--labels", "l.parquet", code=2).err
     (desk.folder / "l.csv").write_text("")
     assert "cannot be read as labels" in desk.scorer("calibrate", "bench", "--labels", "l.csv", code=2).err
+
+
+def test_labels_stand_beside_texts_of_any_length_and_with_line_breaks(desk: Desk) -> None:
+    long = "a line\nand another\n" * 10_000
+    _csv(desk, [f'{row},"{long}",{LABELS[row]}' for row in ROWS], "row,text,label")
+    assert desk.scorer("calibrate", "bench", "--labels", "labels.csv", "--json").json["matched"] == 12
+
+    lines = [json.dumps({"row": row, "text": "x" * 3_000_000 * (row == 5), "label": LABELS[row]}) for row in ROWS]
+    (desk.folder / "labels.jsonl").write_text("\n".join(lines))
+    found = desk.scorer("calibrate", "bench", "--labels", "labels.jsonl", "--json").json
+    assert found["matched"] == 12
+
+
+def test_keys_that_look_like_dates_are_compared_as_they_stand(desk: Desk) -> None:
+    for path in (desk.folder / "runs/bench/results").glob("*.parquet"):
+        table = pq.read_table(path)
+        days = pa.array([f"2024-01-{row + 1:02d}" for row in table["row"].to_pylist()])
+        pq.write_table(table.append_column("day", days), path)
+    lines = [json.dumps({"day": f"2024-01-{row + 1:02d}", "label": LABELS[row]}) for row in ROWS]
+    (desk.folder / "labels.jsonl").write_text("\n".join(lines))
+    found = desk.scorer("calibrate", "bench", "--labels", "labels.jsonl", "--on", "day", "--json").json
+    assert found["matched"] == 12
+
+
+def test_labels_are_single_and_finite_values(desk: Desk) -> None:
+    (desk.folder / "labels.jsonl").write_text('{"row": 1, "label": [1, 2], "keys": [3]}\n')
+    assert "labels.jsonl: label is list" in desk.scorer("calibrate", "bench", "--labels", "labels.jsonl", code=2).err
+    (desk.folder / "labels.jsonl").write_text('{"row": 1, "label": 2}\n{"row": 2, "label": Infinity}\n')
+    assert "label is inf in line 2" in desk.scorer("calibrate", "bench", "--labels", "labels.jsonl", code=2).err
+    (desk.folder / "labels.jsonl").write_text('{"day": [1], "label": 2}\n')
+    told = ("--labels", "labels.jsonl", "--on", "day", "--label", "label")
+    assert "has no column `day`" in desk.scorer("calibrate", "bench", *told, code=2).err
