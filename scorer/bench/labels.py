@@ -1,7 +1,8 @@
 """A person's labels of a job's rows: reading the file, choosing its columns, joining it to the job's results.
 
 Every label is accounted for: matched, of a row that has no score, or of no row at all. A row with two labels, or a key
-that names two rows, is refused, since which one is meant would be a guess.
+that names two rows, is refused, since which one is meant would be a guess. Scores are never taken for labels unasked:
+in a file that was made from the job's own results, the job's own columns are none.
 """
 
 import math
@@ -69,7 +70,7 @@ def join_labels(folder: Path, labels: Path, options: LabelOptions, field: str) -
     if options.label is not None:
         label = _told_label(given.schema.names, on, options.label, labels)
     else:
-        label = _label_column([name for name in given.schema.names if name != on], labels)
+        label = _label_column(_not_own(given.schema.names, on, results.column_names, field), labels)
     if on not in results.column_names:
         raise UsageError(_no_such(f"job {folder.name}", on, results.column_names, "keep a column with `run --keep`"))
     wanted = list(dict.fromkeys([*_OWN_COLUMNS, field, on]))
@@ -120,11 +121,24 @@ def _told_label(names: Sequence[str], on: str, told: str, path: Path) -> str:
     return told
 
 
-def _label_column(others: Sequence[str], path: Path) -> str:
-    found = [name for name in LABEL_COLUMNS if name in others] or (others if len(others) == 1 else [])
+def _not_own(names: Sequence[str], on: str, known: Sequence[str], field: str) -> list[str]:
+    """Return the columns that may be labels: not those of the job, if the file was made from its results.
+
+    One column that is called like one of the results may be the person's own, unless there is another for that.
+    """
+    others = [name for name in names if name != on]
+    if sum(name in known for name in others) > 1:
+        return [name for name in others if name not in known]
+    return [name for name in others if name != field] or others
+
+
+def _label_column(candidates: Sequence[str], path: Path) -> str:
+    found = [name for name in LABEL_COLUMNS if name in candidates] or candidates
+    if len(found) == 1:
+        return found[0]
     if found:
-        return str(found[0])
-    raise UsageError(f"which column of {path} is the label? Say it with --label; there are: {', '.join(others)}")
+        raise UsageError(f"which column of {path} is the label? Say it with --label; there are: {', '.join(found)}")
+    raise UsageError(f"{path} has no column of labels beside the job's own: add one, or name one with --label")
 
 
 def _no_such(place: str, name: str, known: Sequence[str], advice: str) -> str:

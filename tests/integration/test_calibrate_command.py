@@ -173,6 +173,7 @@ def test_it_works_in_a_process_of_its_own(desk: Desk) -> None:
         ("row,label", "3,inf", (), "label is 'inf' in line 1"),
         ("row,label", "2,1\n3,-Infinity", (), "label is '-Infinity' in line 2"),
         ("row,label,label", "3,1,1", (), "more than one column named `label`"),
+        ("row,label,rating", "3,1,1", (), "Say it with --label; there are: label, rating"),
         ("row,label", "3,1", ("-o", "c.jpeg"), "must end in"),
         ("row,label", "3,1", ("-o", "nowhere/c.png"), "there is no folder"),
     ],
@@ -191,6 +192,32 @@ def test_files_that_are_no_labels_are_refused(desk: Desk) -> None:
     assert "cannot be read as labels" in desk.scorer("calibrate", "bench", "--labels", "l.parquet", code=2).err
     (desk.folder / "l.csv").write_text("")
     assert "cannot be read as labels" in desk.scorer("calibrate", "bench", "--labels", "l.csv", code=2).err
+
+
+def test_the_job_s_own_scores_are_never_taken_for_labels_unasked(desk: Desk) -> None:
+    desk.scorer("export", "bench", "-o", "own.parquet")
+    refused = desk.scorer("calibrate", "bench", "--labels", "own.parquet", code=2)
+    assert "no column of labels beside the job's own" in refused.err
+
+    own = pq.read_table(desk.folder / "own.parquet", filters=[("model", "=", "base"), ("row", "<", 12)])
+    graded = own.append_column("my opinion", pa.array([LABELS[row] for row in own["row"].to_pylist()]))
+    pq.write_table(graded, desk.folder / "graded.parquet")
+    found = desk.scorer("calibrate", "bench", "--labels", "graded.parquet", "--json").json
+    assert (found["label"], found["matched"]) == ("my opinion", 12)
+    assert found["agreements"][0]["kappa"]["value"] < 1
+
+    pq.write_table(graded.append_column("note", own["completion"]), desk.folder / "noted.parquet")
+    refused = desk.scorer("calibrate", "bench", "--labels", "noted.parquet", code=2)
+    assert "Say it with --label; there are: my opinion, note" in refused.err
+    told = ("--labels", "noted.parquet", "--label", "my opinion", "--json")
+    assert desk.scorer("calibrate", "bench", *told).json["matched"] == 12
+
+
+def test_a_person_s_own_column_may_be_called_score_if_there_is_no_other(desk: Desk) -> None:
+    _csv(desk, [f"{row},{LABELS[row]}" for row in ROWS], "row,score")
+    assert desk.scorer("calibrate", "bench", "--labels", "labels.csv", "--json").json["label"] == "score"
+    _csv(desk, [f"{row},1,{LABELS[row]}" for row in ROWS], "row,score,mine")
+    assert desk.scorer("calibrate", "bench", "--labels", "labels.csv", "--json").json["label"] == "mine"
 
 
 def test_labels_stand_beside_texts_of_any_length_and_with_line_breaks(desk: Desk) -> None:
