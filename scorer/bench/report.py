@@ -67,7 +67,10 @@ class HostFigures:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of a job. `overall` pools all questions of a model (micro); `macro` weighs suites alike."""
+    """All figures of a job. `overall` pools all questions of a model (micro); `macro` weighs suites alike.
+
+    Of a model that has not answered every suite, `macro` is nothing: it would be an average over other suites.
+    """
 
     job: str
     models: tuple[str, ...]
@@ -84,6 +87,10 @@ class Report:
     def cell(self, suite: str, model: str) -> Figures:
         """Return the figures of one model on one suite."""
         return next(cell for cell in self.cells if (cell.suite, cell.model) == (suite, model))
+
+    def unanswered(self, model: str) -> list[str]:
+        """Return the suites of which a model has answered nothing: with any, it has no macro average."""
+        return [cell.suite or "" for cell in self.cells if cell.model == model and not cell.accuracy.n]
 
     def as_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""

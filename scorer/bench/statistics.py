@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+# below it observations, or the means of clusters, are all alike: the square root makes much of what rounding leaves
+_SMALLEST_ERROR = 1e-6
 
 Floats = NDArray[np.float64]
 
@@ -123,26 +125,39 @@ def share(values: ArrayLike, clusters: ArrayLike | None = None, *, drawn: int | 
         effective_n = float(count)
     else:
         # a variance that is almost zero, since each cluster has the same mean, is no reason to claim more than was seen
-        effective_n = min(value * (1 - value) / max(error**2, 1e-12), drawn or n)
+        effective_n = min(value * (1 - value) / max(error, _SMALLEST_ERROR) ** 2, drawn or n)
     return Mean(n, count, value, error, naive, wilson(value * effective_n, effective_n))
 
 
 def macro(means: Sequence[Mean]) -> Mean:
     """Return the unweighted mean of independent means: every suite counts the same, whatever its size.
 
-    The interval is normal, cut to what a share can be, and NaN as soon as one mean has no standard error.
+    `NOTHING` unless each of them has observations: averages over different suites cannot be compared. The interval is
+    normal, cut to what a share can be, and NaN as soon as one mean has no standard error. Where all observations of a
+    mean are alike, its error on each side is the one that its interval has there (Zou and Donner 2008), since four
+    right of four are no reason to be certain; `error` then has the larger one.
     """
     from scipy.stats import norm
 
-    known = [mean for mean in means if mean.n]
-    n = sum(mean.n for mean in known)
-    if not known:
+    if not means or not all(mean.n for mean in means):
         return NOTHING
-    value = float(np.mean([mean.value for mean in known]))
-    error = float(np.linalg.norm([mean.error for mean in known]) / len(known))
-    half = float(norm.ppf((1 + LEVEL) / 2)) * error
-    interval = NO_INTERVAL if math.isnan(error) else Interval(max(value - half, 0.0), min(value + half, 1.0))
-    return Mean(n, sum(mean.clusters for mean in known), value, error, NO_INTERVAL, interval)
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    value = float(np.mean([mean.value for mean in means]))
+    below, above, error = (
+        float(np.linalg.norm(errors) / len(means)) for errors in zip(*(_errors(mean, z) for mean in means), strict=True)
+    )
+    interval = Interval(max(value - z * below, 0.0), min(value + z * above, 1.0))
+    clusters = sum(mean.clusters for mean in means)
+    shown = NO_INTERVAL if math.isnan(error) else interval
+    return Mean(sum(mean.n for mean in means), clusters, value, error, NO_INTERVAL, shown)
+
+
+def _errors(mean: Mean, z: float) -> tuple[float, float, float]:
+    """Return a mean's standard error below it, above it, and on the larger side."""
+    if math.isnan(mean.error) or mean.error > _SMALLEST_ERROR:
+        return mean.error, mean.error, mean.error
+    below, above = (mean.value - mean.interval.low) / z, (mean.interval.high - mean.value) / z
+    return below, above, max(below, above)
 
 
 def pass_at_k(right: ArrayLike, samples: ArrayLike, k: int, clusters: ArrayLike | None = None) -> PassAtK:

@@ -56,9 +56,20 @@ def _notes(report: Report) -> str:
     if dead:
         notes.append("dead: no answer was had; neither right nor wrong above. Counted as wrong, accuracy would be:")
         notes += [f"  {cell.suite}, {cell.model}: {percent(cell.if_dead_wrong)}" for cell in dead]
+    notes += macro_notes(report)
     if report.missing:
         notes.append(f"{still_missing(report.missing)}: go on with `scorer resume {report.job}`")
     return "\n".join(notes)
+
+
+def macro_notes(report: Report) -> list[str]:
+    """Say of which models there is no macro average, and why."""
+    if len(report.suites) < 2:
+        return []
+    absent = [(model, report.unanswered(model)) for model in report.models]
+    return [
+        f"No macro average of {model}: it has no answer in {', '.join(suites)}." for model, suites in absent if suites
+    ]
 
 
 def _passes(report: Report) -> str:

@@ -215,6 +215,28 @@ def test_samples_give_pass_at_k_over_questions(tmp_path: Path) -> None:
     assert "pass@2" in (tmp_path / "page.html").read_text()
 
 
+@pytest.fixture
+def half_dead(tmp_path: Path) -> Desk:
+    """A folder with one job of two suites, of which `tuned` has answered nothing of the second."""
+    cases = [Case(suite, str(i)) for suite in ("easy", "hard") for i in range(8)]
+
+    def says(model: str, case: Case, _sample: int) -> Answer:
+        return DEAD if (model, case.suite) == ("tuned", "hard") else Said("A" if model == "tuned" else "B")
+
+    BenchJob(cases, says).write(tmp_path / "runs")
+    return Desk(tmp_path)
+
+
+def test_models_are_not_averaged_over_different_suites(half_dead: Desk) -> None:
+    found = half_dead.scorer("bench", "report", "bench", "--json").json["macro"]
+    assert found["base"]["value"] == 0
+    assert (found["tuned"]["value"], found["tuned"]["interval"]["low"]) == (None, None)
+    said = half_dead.scorer("bench", "report", "bench", "-o", "page.html")
+    assert re.search(r"macro average +tuned +0 +- +-", said.out)
+    assert "No macro average of tuned: it has no answer in hard." in said.out
+    assert "No macro average of tuned: it has no answer in hard." in (half_dead.folder / "page.html").read_text()
+
+
 def test_a_job_without_answers_yet_is_reported_as_that(tmp_path: Path) -> None:
     BenchJob([Case("maths", "0"), Case("maths", "1")], lambda *_: MISSING).write(tmp_path / "runs")
     desk = Desk(tmp_path)

@@ -105,10 +105,36 @@ def test_macro_weighs_suites_alike_and_adds_their_variances() -> None:
     assert found.interval.high == CLOSE(found.value + 1.959963984540054 * found.error)
 
 
-def test_macro_leaves_out_suites_without_answers_and_has_no_interval_when_an_error_is_unknown() -> None:
-    assert macro([share([1, 0]), NOTHING]).value == 0.5
+def test_there_is_no_macro_average_over_some_of_the_suites() -> None:
+    assert macro([share([1, 0]), NOTHING]) is NOTHING
+
+
+def test_macro_has_no_interval_when_an_error_is_unknown() -> None:
     assert math.isnan(macro([share([1, 0, 1]), share([1])]).interval.low)
-    assert macro([share([1] * 9), share([1] * 9)]).interval.high == 1
+
+
+@pytest.mark.parametrize("n", [4, 9, 50])
+def test_two_suites_with_all_right_tell_more_than_one_of_them_but_are_no_certainty(n: int) -> None:
+    right, wrong = macro([share([1] * n)] * 2), macro([share([0] * n)] * 2)
+    assert (right.value, right.interval.high) == (1, 1)
+    assert wilson(n, n).low < right.interval.low < wilson(2 * n, 2 * n).low
+    assert right.interval.low == CLOSE(right.value - 1.959963984540054 * right.error)
+    assert (wrong.value, wrong.interval.low) == (0, 0)
+    assert wrong.interval.high == CLOSE(1 - right.interval.low)
+
+
+def test_a_suite_that_is_all_right_widens_the_interval_of_macro_on_its_lower_side_only() -> None:
+    mixed = share([1, 0] * 20)
+    found = macro([mixed, share([1] * 4)])
+    half = 1.959963984540054 * mixed.error / 2
+    assert found.interval.high == CLOSE(found.value + half)
+    assert found.interval.low < found.value - 2 * half
+
+
+def test_clusters_that_all_have_the_same_mean_are_no_certainty_in_macro() -> None:
+    alike = share([1, 0] * 10, [i // 2 for i in range(20)])
+    found = macro([alike, alike])
+    assert found.interval.high - found.interval.low > 0.5 * (alike.interval.high - alike.interval.low)
 
 
 @given(
