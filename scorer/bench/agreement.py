@@ -19,6 +19,7 @@ from scorer.bench.statistics import LEVEL, NO_INTERVAL, Floats, Interval, wilson
 
 MAX_CATEGORIES = 25
 _SMALLEST_VARIANCE = 1e-12
+_ROUNDING = 1e-12
 MAX_ALPHA_VALUES = 2_000  # Krippendorff's alpha compares each value with each
 
 
@@ -82,7 +83,8 @@ def kappa(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
 def spearman(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     """Return Spearman's rank correlation with the interval of Bonett and Wright (2000); NaN if either is constant.
 
-    Fisher's transformation with a variance of (1 + r²/2) / (n - 3); no interval for fewer than four pairs.
+    Fisher's transformation with a variance of (1 + r²/2) / (n - 3); no interval for a perfect order or fewer than
+    four pairs.
     """
     from scipy.stats import norm, spearmanr
 
@@ -91,7 +93,9 @@ def spearman(labels: ArrayLike, scores: ArrayLike) -> Coefficient:
     if n < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Coefficient(n, math.nan)
     value = float(np.clip(spearmanr(first, second).statistic, -1.0, 1.0))
-    if n < 4 or abs(value) == 1:
+    if np.isclose(abs(value), 1, rtol=0, atol=_ROUNDING):  # a perfect order is not always exactly 1
+        return Coefficient(n, math.copysign(1, value))
+    if n < 4:
         return Coefficient(n, value)
     half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + value**2 / 2) / (n - 3))
     middle = math.atanh(value)

@@ -31,7 +31,7 @@ class Paired:
     The counts take a question as right when more than half of its samples are. `difference` is B minus A, `interval`
     the bootstrap's, `p` the exact McNemar test's where each question is one independent yes or no, else that of a t
     test on the differences with clustered errors (`test` says which). `detectable` is the smallest difference that so
-    many questions, disagreeing as these do, show with a power of 80 %.
+    many questions, disagreeing as these do, show with a power of 80 %. Without questions nothing is known: NaN.
     """
 
     n: int
@@ -59,7 +59,7 @@ def compare_pairs(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None,
     count = int(np.unique(named).size)
     right_a, right_b = first > 0.5, second > 0.5
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    exact = mcnemar_p(only_a, only_b)
+    exact = mcnemar_p(only_a, only_b) if n else math.nan
     plain = count == n and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all())
     return Paired(
         n=n,

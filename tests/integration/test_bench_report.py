@@ -237,6 +237,18 @@ def test_models_are_not_averaged_over_different_suites(half_dead: Desk) -> None:
     assert "No macro average of tuned: it has no answer in hard." in (half_dead.folder / "page.html").read_text()
 
 
+def test_a_suite_that_only_one_model_has_answered_is_in_no_test(half_dead: Desk) -> None:
+    found = half_dead.scorer("bench", "compare", "bench", "base", "tuned", "--json").json["suites"]
+    assert (found["hard"]["p"], found["hard"]["p_corrected"], found["hard"]["shown"]) == (None, None, None)
+    assert found["easy"]["p_corrected"] == found["easy"]["p"] == 2 / 2**8
+    said = half_dead.scorer("bench", "compare", "bench", "base", "tuned")
+    assert re.search(r"hard +0 +- .*- *$", said.out, re.MULTILINE)
+    half_dead.scorer("bench", "report", "bench", "-o", "page.html")
+    (row,) = re.findall(r"<tr><td>hard</td><td>base</td><td>tuned</td>.*", (half_dead.folder / "page.html").read_text())
+    assert "1.000" not in row
+    assert "nan" not in row
+
+
 def test_a_job_without_answers_yet_is_reported_as_that(tmp_path: Path) -> None:
     BenchJob([Case("maths", "0"), Case("maths", "1")], lambda *_: MISSING).write(tmp_path / "runs")
     desk = Desk(tmp_path)

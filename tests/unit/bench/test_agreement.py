@@ -55,6 +55,14 @@ def test_spearman_is_pearson_of_ranks(found: Pairs) -> None:
         assert -1 <= value.interval.low <= value.value <= value.interval.high <= 1
 
 
+@pytest.mark.parametrize("n", range(2, 40))
+def test_a_perfect_order_has_no_interval_whatever_its_rounding(n: int) -> None:
+    for scores, value in ((range(n), 1), (range(n, 0, -1), -1)):
+        found = spearman(range(n), list(scores))
+        assert found.value == value
+        assert math.isnan(found.interval.low)
+
+
 def test_spearmans_interval_covers_what_it_promises() -> None:
     rng = np.random.default_rng(1)
     normal = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=(600, 60))

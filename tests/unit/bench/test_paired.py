@@ -38,6 +38,13 @@ def test_a_comparison_counts_each_way_to_agree_and_disagree() -> None:
     assert found.p == mcnemar([[2, 2], [1, 1]], exact=True).pvalue
 
 
+def test_of_no_questions_nothing_is_known() -> None:
+    found = compare_pairs([], [])
+    assert found.n == 0
+    assert all(math.isnan(p) for p in (found.p, found.mcnemar_p, found.difference, found.detectable))
+    assert is_shown(found.p, found.interval) is None
+
+
 def test_clusters_and_samples_are_tested_otherwise_than_by_mcnemar() -> None:
     clustered = compare_pairs([1, 0, 1, 0], [0, 0, 1, 1], ["x", "x", "y", "y"])
     sampled = compare_pairs([0.5, 1.0, 0.0], [1.0, 1.0, 0.25])
