@@ -26,6 +26,9 @@ from scorer.jobs.spec import DatasetSpec, JobSpec, TemplateSpec, write_spec
 from scorer.publish import Publisher
 from scorer.queue import Queue
 from scorer.results import results_schema
+from scorer.suites.battery import KIND, AskedSuite, Battery, Terms, battery
+from scorer.suites.catalogue import Part
+from scorer.suites.form import Suite, loads
 
 FIELDS = {
     "score": {"type": "number"},
@@ -57,8 +60,10 @@ class Said:
     host: str = "p40"
     duration_s: float = 1.5
     score: float | None = None
+    output_tokens: int = 10
 
 
+NUM_PREDICT = 64
 DEAD = "dead"
 MISSING = None
 Answer = Said | str | None
@@ -72,6 +77,7 @@ class BenchJob:
     says: Callable[[str, Case, int], Answer]
     models: tuple[str, ...] = ("base", "tuned")
     samples: int = 1
+    by_logprob: frozenset[str] = frozenset()
     fields: dict[str, dict[str, object]] = field(default_factory=lambda: dict(FIELDS))
 
     def write(self, runs: Path, name: str = "bench") -> Path:
@@ -103,14 +109,31 @@ class BenchJob:
                         found.append(_done(key, said, case))
         return found
 
+    def _battery(self) -> Battery:
+        suites = dict.fromkeys(case.suite for case in self.cases)
+        return battery(
+            [AskedSuite(Part(self._suite(name), ""), 0, "questions.jsonl", "") for name in suites],
+            Terms(sampling=self.samples > 1),
+        )
+
+    def _suite(self, name: str) -> Suite:
+        logprobs = str(name in self.by_logprob).lower()
+        return loads(
+            f'name = "{name}"\nsource = "a test"\ndata = "questions.jsonl"\nuser = "{{{{ question }}}}"\n'
+            f'gold = "{{{{ gold }}}}"\nmetric = "choice"\nchoices = "[gold]"\nlogprobs = {logprobs}\n'
+            f"[options]\nnum_predict = {NUM_PREDICT}\n",
+            name,
+        )
+
     def _spec(self, name: str) -> JobSpec:
+        asked = self._battery()
         return JobSpec(
             name=name,
             scorer_version="0",
             created_at="2026-11-21T00:00:00+00:00",
             models=self.models,
             dataset=DatasetSpec("cases.parquet", "parquet", len(self.cases), "f" * 64, ""),
-            template=TemplateSpec("bench", "bench", "f" * 64, "text"),
+            template=TemplateSpec(asked.name, asked.source, asked.fingerprint, asked.text, KIND),
             columns={},
             samples=self.samples,
         )
@@ -149,7 +172,7 @@ def _done(key: TaskKey, said: Said, case: Case) -> Done:
         host=said.host,
         attempts=1,
         prompt_tokens=100,
-        output_tokens=10,
+        output_tokens=said.output_tokens,
         duration_s=said.duration_s,
         finished_at=1_700_000_000.25,
     )

@@ -7,6 +7,7 @@ Invariants: one line a task; `suite`, `case`, `question`, `gold`, `metric` are t
 a question shares with others (its group, else itself) and is unique over suites.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorer.errors import StoreError, UsageError
+from scorer.jobs.asking import thawed
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.spec import JobSpec, read_spec
+from scorer.suites.battery import Battery
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +38,8 @@ class Answers:
     """A benchmark job's answers.
 
     `cases`: one line a case. `frame`: one line a task that has ended, with the columns of its case, `cluster` and
-    `question_id`. `missing`: how many tasks have no published result yet.
+    `question_id`. `missing`: how many tasks have no published result yet. `caps`: suite → how many tokens an answer may
+    have, of the suites whose answers are read from their text.
     """
 
     folder: Path
@@ -43,6 +47,7 @@ class Answers:
     cases: "pd.DataFrame"
     frame: "pd.DataFrame"
     missing: int
+    caps: Mapping[str, int]
 
     @property
     def suites(self) -> list[str]:
@@ -64,6 +69,11 @@ class Answers:
         wanted = (self.frame["model"] == model) & (self.frame["status"] == "dead")
         return int((wanted if suite is None else wanted & (self.frame["suite"] == suite)).sum())
 
+    def cut(self, model: str, suite: str | None = None) -> int:
+        """Count the answers of one model that ended at their suite's cap, and were read as they stand."""
+        lines = self.of(model, suite)
+        return int((lines["output_tokens"] >= lines["suite"].map(dict(self.caps)).astype("float64")).sum())
+
     def asked(self, suite: str | None = None) -> int:
         """Count the tasks that each model has in one suite or in all."""
         cases = len(self.cases) if suite is None else int((self.cases["suite"] == suite).sum())
@@ -75,10 +85,10 @@ def read_answers(folder: Path) -> Answers:
     spec = read_spec(folder)
     path = folder / CASES_FILE
     if not path.is_file():
-        raise UsageError(
-            f"{folder.name} is no benchmark job: it has no {CASES_FILE}\n"
-            f"`scorer bench run` makes benchmark jobs; `scorer status {folder.name}` shows this one"
-        )
+        raise _no_benchmark(folder, f"it has no {CASES_FILE}")
+    asking = thawed(spec.template, folder)
+    if not isinstance(asking, Battery):
+        raise _no_benchmark(folder, "it has a template and no suites")
     cases = _read(path, CASE_COLUMNS).to_pandas()
     results = _results(folder / RESULTS).to_pandas()
     frame = results.merge(cases, on="row", how="inner", validate="m:1")
@@ -88,7 +98,15 @@ def read_answers(folder: Path) -> Answers:
     own = "case\n" + frame["case"]
     frame["cluster"] = frame["suite"] + "\n" + ("group\n" + frame["group"]).where(frame["group"].notna(), own)
     expected = len(cases) * len(spec.models) * spec.samples
-    return Answers(folder, spec, cases, frame, expected - len(frame))
+    caps = {name: way.num_predict for name, way in asking.ways().items() if not way.top_logprobs}
+    return Answers(folder, spec, cases, frame, expected - len(frame), caps)
+
+
+def _no_benchmark(folder: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{folder.name} is no benchmark job: {why}\n"
+        f"`scorer bench run` makes benchmark jobs; `scorer status {folder.name}` shows this one"
+    )
 
 
 def _results(results_dir: Path) -> pa.Table:

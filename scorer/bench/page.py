@@ -18,7 +18,7 @@ from scorer.bench.disagree import MAX_SHOWN, disagreement
 from scorer.bench.paired import points
 from scorer.bench.plots import accuracy_plot, disagreement_plot, time_plot, tokens_plot
 from scorer.bench.report import MAX_COMPARED, Report
-from scorer.bench.text import between, macro_notes, percent, still_missing
+from scorer.bench.text import between, cut_notes, macro_notes, percent, still_missing
 from scorer.pictures import PAGE_CSS
 from scorer.show import duration
 
@@ -40,7 +40,7 @@ def report_page(answers: Answers, report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
-            macro_notes=macro_notes(report),
+            notes=[*cut_notes(report), *macro_notes(report)],
             version=__version__,
             plots=plots,
             css=Markup(PAGE_CSS + (_PAGES / "report.css").read_text(encoding="utf-8")),

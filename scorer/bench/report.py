@@ -28,7 +28,8 @@ MAX_COMPARED = 4
 class Figures:
     """One model on one suite, or on all of them (`suite` is None): answers, accuracy, and what is not in it.
 
-    `asked` = answers + dead + missing. `if_dead_wrong` is the accuracy with dead tasks counted as wrong.
+    `asked` = answers + dead + missing. `if_dead_wrong` is the accuracy with dead tasks counted as wrong. `cut`: answers
+    that ended at the suite's num_predict, which are read as they stand; none where log-probabilities are read.
     """
 
     suite: str | None
@@ -37,6 +38,7 @@ class Figures:
     dead: int
     missing: int
     unparsed: int
+    cut: int
     accuracy: Mean
     if_dead_wrong: float
     passes: tuple[PassAtK, ...]
@@ -144,6 +146,7 @@ def _figures(answers: Answers, model: str, suite: str | None) -> Figures:
         dead=dead,
         missing=asked - ended,
         unparsed=int((~lines["parsed"].astype(bool)).sum()),
+        cut=answers.cut(model, suite),
         accuracy=accuracy,
         if_dead_wrong=float(scores.sum()) / ended if ended else float("nan"),
         passes=_passes(lines, answers.spec.samples) if suite is not None else (),

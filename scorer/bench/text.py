@@ -56,10 +56,19 @@ def _notes(report: Report) -> str:
     if dead:
         notes.append("dead: no answer was had; neither right nor wrong above. Counted as wrong, accuracy would be:")
         notes += [f"  {cell.suite}, {cell.model}: {percent(cell.if_dead_wrong)}" for cell in dead]
-    notes += macro_notes(report)
+    notes += [*cut_notes(report), *macro_notes(report)]
     if report.missing:
         notes.append(f"{still_missing(report.missing)}: go on with `scorer resume {report.job}`")
     return "\n".join(notes)
+
+
+def cut_notes(report: Report) -> list[str]:
+    """Say in one line how many answers were cut off, if any were."""
+    cells = [cell for cell in report.cells if cell.cut]
+    if not cells:
+        return []
+    each = "; ".join(f"{cell.suite}, {cell.model}: {cell.cut:,} of {cell.accuracy.n:,}" for cell in cells)
+    return [f"Answers that ended at their suite's num_predict are read as they stand: {each}."]
 
 
 def macro_notes(report: Report) -> list[str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import running
-from bench_jobs import DEAD, MISSING, Answer, BenchJob, Case, Desk, Said
+from bench_jobs import DEAD, MISSING, NUM_PREDICT, Answer, BenchJob, Case, Desk, Said
 
 from scorer.bench.statistics import wilson
 
@@ -247,6 +247,32 @@ def test_a_suite_that_only_one_model_has_answered_is_in_no_test(half_dead: Desk)
     (row,) = re.findall(r"<tr><td>hard</td><td>base</td><td>tuned</td>.*", (half_dead.folder / "page.html").read_text())
     assert "1.000" not in row
     assert "nan" not in row
+
+
+def test_answers_that_were_cut_off_are_told_where_they_are_read_from_text(tmp_path: Path) -> None:
+    cases = [Case(suite, str(i)) for suite in ("read", "likely") for i in range(6)]
+
+    def says(model: str, case: Case, _sample: int) -> Answer:
+        if model == "tuned" and case.case == "5":
+            return DEAD
+        return Said("A", output_tokens=NUM_PREDICT - (int(case.case) >= 3))
+
+    BenchJob(cases, says, by_logprob=frozenset({"likely"})).write(tmp_path / "runs")
+    desk = Desk(tmp_path)
+    found = desk.scorer("bench", "report", "bench", "--json").json
+    assert [(cell["suite"], cell["cut"]) for cell in found["figures"]] == [
+        *(("read", 3), ("read", 3)),
+        *(("likely", 0), ("likely", 0)),
+    ]
+    assert [cell["cut"] for cell in found["micro"]] == [3, 3]
+    note = "num_predict are read as they stand: read, base: 3 of 6; read, tuned: 3 of 5."
+    assert note in desk.scorer("bench", "report", "bench", "-o", "page.html").out
+    assert note in (tmp_path / "page.html").read_text()
+
+
+def test_nothing_is_said_of_cut_answers_where_there_are_none(desk: Desk) -> None:
+    assert "num_predict" not in desk.scorer("bench", "report", "bench", "-o", "page.html").out
+    assert "num_predict" not in (desk.folder / "page.html").read_text()
 
 
 def test_a_job_without_answers_yet_is_reported_as_that(tmp_path: Path) -> None:
