@@ -297,9 +297,37 @@ def test_mistakes_are_told_with_what_to_do(desk: Desk) -> None:
     said = desk.scorer("bench", "compare", "bench", "base", "tund", code=2)
     assert "did you mean tuned?" in said.err
     assert "two different models" in desk.scorer("bench", "compare", "bench", "base", "base", code=2).err
-    assert "name another place with -o" in desk.scorer("bench", "report", "bench", "-o", "no/such/r.html", code=2).err
+    assert "there is no folder no/such" in desk.scorer("bench", "report", "bench", "-o", "no/such/r.html", code=2).err
+    assert "must end in .html" in desk.scorer("bench", "report", "bench", "-o", "report.pdf", code=2).err
     (desk.folder / "runs/bench/cases.parquet").unlink()
     assert "is no benchmark job" in desk.scorer("bench", "report", "bench", code=2).err
+
+
+def test_a_page_replaces_a_page_and_no_file_of_somebody_else(desk: Desk) -> None:
+    mine = desk.folder / "mine.html"
+    mine.write_text("<p>my own notes</p>")
+    said = desk.scorer("bench", "report", "bench", "-o", "mine.html", code=2)
+    assert "is there already" in said.err
+    assert "--force" in said.err
+    assert mine.read_text() == "<p>my own notes</p>"
+    desk.scorer("bench", "report", "bench", "-o", "mine.html", "--force")
+    made = mine.read_text()
+    assert "<svg" in made
+    desk.scorer("bench", "report", "bench", "-o", "mine.html")
+    assert mine.read_text() == made
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("name", ["queue.sqlite", "cases.parquet", "job.toml"])
+def test_a_page_is_never_written_over_the_job(desk: Desk, name: str, force: tuple[str, ...]) -> None:
+    path = desk.folder / "runs/bench" / name
+    before = path.read_bytes()
+    desk.scorer("bench", "report", "bench", "-o", str(path), *force, code=2)
+    link = desk.folder / "page.html"
+    link.symlink_to(path)
+    said = desk.scorer("bench", "report", "bench", "-o", "page.html", *force, code=2)
+    assert "belongs to the job itself" in said.err
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_file_is_named(desk: Desk) -> None:
