@@ -226,11 +226,12 @@ def _steps(json_wanted: bool) -> "tuple[StepView, JsonSteps | None]":
     """Return where the steps are shown, and where the summary goes if that is JSON too."""
     from rich.console import Console
 
+    from scorer.live import apart
     from scorer.live.steps import JsonSteps, PlainSteps, TerminalSteps
 
     if json_wanted:
-        events = JsonSteps(sys.stdout)
+        events = JsonSteps(apart(sys.stdout))
         return events, events
     if sys.stderr.isatty():
         return TerminalSteps(Console(stderr=True, highlight=False)), None
-    return PlainSteps(sys.stderr), None
+    return PlainSteps(apart(sys.stderr)), None

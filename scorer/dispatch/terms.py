@@ -15,20 +15,26 @@ SHOWN_MODELS = 6
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two model names mean the same: Ollama adds `:latest` where there is no tag."""
-    return one.removesuffix(":latest") == other.removesuffix(":latest")
+    """Whether two model names mean the same: Ollama adds `:latest` where there is no tag, and tells no case."""
+    return one.casefold().removesuffix(":latest") == other.casefold().removesuffix(":latest")
 
 
 def own_name(config: HostConfig, name: str, models: Sequence[str]) -> str:
     """Return what a host calls one of a run's `models`.
 
     Its table's `model` stands for the one of [defaults], and without that for the only one of the run. Never for all of
-    several: they would be one model under many names.
+    several, nor for one beside which it is in the run itself: they would be one model under two names.
     """
     renamed = config.default_model or (name if len(models) == 1 else None)
-    if config.own_model and config.model and renamed and same_model(name, renamed):
-        return config.model
-    return name
+    if not (config.own_model and config.model and renamed and same_model(name, renamed)):
+        return name
+    is_another = any(same_model(config.model, other) for other in models if not same_model(other, name))
+    return name if is_another else config.model
+
+
+def own_names(config: HostConfig, models: Sequence[str]) -> tuple[str, ...]:
+    """Return what a host calls a run's models, each once."""
+    return tuple(dict.fromkeys(own_name(config, name, models) for name in models))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Terms:
         found = {name: model for name in self.models if (model := self.find(name, config, info))}
         if not found:
             has = _listed([model.name for model in info.models]) or "no model at all"
-            wanted = ", ".join(dict.fromkeys(own_name(config, name, self.models) for name in self.models))
+            wanted = ", ".join(own_names(config, self.models))
             raise HostUnusable(
                 FaultKind.MODEL_MISSING, f"lacks the model {wanted} (it has {has}){self._not_meant(config)}"
             )
@@ -75,7 +81,8 @@ class Terms:
             # it serves the one file it was given; the digest says whether that is the same model
             return next(iter(info.models), None)
         wanted = own_name(config, name, self.models)
-        return next((model for model in info.models if same_model(model.name, wanted)), None)
+        exact = (model for model in info.models if model.name == wanted)
+        return next(exact, None) or next((model for model in info.models if same_model(model.name, wanted)), None)
 
     def _not_meant(self, config: HostConfig) -> str:
         """Say why a host's own name for a model did not count."""

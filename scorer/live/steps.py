@@ -18,6 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 from scorer.jobs.hosts.steps import Step
+from scorer.live.tape import Begin, Tape, beside
 from scorer.show.words import clock, duration, one_line
 
 LINE_EVERY_S = 30.0
@@ -129,10 +130,13 @@ class TerminalSteps:
 
 
 class PlainSteps:
-    """For logs and pipes: a line when something ends or is new, and while it goes on one every half a minute."""
+    """For logs and pipes: a line when something ends or is new, and while it goes on one every half a minute.
 
-    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    The work goes on when nobody reads any more.
+    """
+
+    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic, begin: Begin = beside) -> None:
+        self._tape = Tape(stream, lambda count: f"{clock(time.time())}  {count:,} lines were lost: nobody read", begin)
         self._now = now
         self._said: dict[tuple[str, str], tuple[str, float]] = {}
 
@@ -141,7 +145,8 @@ class PlainSteps:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self._tape.close()
 
     def step(self, step: Step) -> None:
         """Print a line if it is time for one."""
@@ -151,14 +156,14 @@ class PlainSteps:
             return
         self._said[key] = step.text, self._now()
         parts = (SIGNS.get(step.state, ""), step.model, sizes(step), one_line(step.text))
-        print(f"{clock(time.time())}  {step.host}: {'  '.join(filter(None, parts))}", file=self._stream, flush=True)
+        self._tape.say(f"{clock(time.time())}  {step.host}: {'  '.join(filter(None, parts))}")
 
 
 class JsonSteps:
     """For programs: one object a line, of each host and model at most one a second while it only goes on."""
 
-    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic, begin: Begin = beside) -> None:
+        self._tape = Tape(stream, lambda count: _json("lines_lost", {"lines": count}), begin)
         self._now = now
         self._said: dict[tuple[str, str], tuple[str, float]] = {}
 
@@ -167,7 +172,8 @@ class JsonSteps:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self._tape.close()
 
     def step(self, step: Step) -> None:
         """Print the step if it is news."""
@@ -180,5 +186,9 @@ class JsonSteps:
 
     def event(self, kind: str, fields: dict[str, object]) -> None:
         """Print an event of any kind."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
-        print(json.dumps(line, default=str), file=self._stream, flush=True)
+        self._tape.say(_json(kind, fields))
+
+
+def _json(kind: str, fields: dict[str, object]) -> str:
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
+    return json.dumps(line, default=str)

@@ -12,7 +12,19 @@ from pathlib import Path
 import anyio
 import pytest
 from doubles.ollama import Model, OllamaDouble, Spec
-from running import MODEL, OTHER_DIGEST, TEMPLATE, Desk, chats, finished, model, refused_url, texts, wait_for
+from running import (
+    MODEL,
+    OTHER_DIGEST,
+    RUN_TIMEOUT_S,
+    TEMPLATE,
+    Desk,
+    chats,
+    finished,
+    model,
+    refused_url,
+    texts,
+    wait_for,
+)
 
 from scorer import templates
 from scorer.config import HostsFile, load_hosts
@@ -332,6 +344,37 @@ def test_pull_on_the_command_line(desk: Desk) -> None:
         assert events[-1]["exit_code"] == 3
         assert list(events[-1]["failed"]) == ["b"]
         assert [host["usable"] for host in events[-1]["hosts"]] == [True, False]
+
+
+def test_a_pull_goes_on_when_nobody_reads_its_steps_any_more(desk: Desk) -> None:
+    with serving(desk, a=Spec(pullable=(LARGE,), pull_s=3.0)) as doubles:
+        with desk.started("hosts", "pull", NEW, "--json") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            process.wait(RUN_TIMEOUT_S)
+        assert [r.outcome for r in doubles["a"].log if r.path == "/api/pull"] == ["answered"]
+        assert desk.scorer("hosts", "check", "--model", NEW).code == 0
+
+
+def test_all_models_that_could_not_be_pulled_are_named(desk: Desk) -> None:
+    with serving(desk, a=Spec()):
+        ended = pulled(desk, "x:1b", "y:1b")
+        assert [one in ended.failed["a"] for one in ("x:1b: ", "y:1b: ")] == [True, True]
+
+
+def test_a_host_whose_own_model_differs_is_told_to_fetch_that(desk: Desk) -> None:
+    own = replace(model(NEW), digest=OTHER_DIGEST)
+    with serving(desk, a=Spec(), b=Spec(), c=Spec(models=(own,))) as doubles:
+        text = (
+            (desk.folder / "hosts.toml")
+            .read_text()
+            .replace(f'"{doubles["c"].url}"', f'"{doubles["c"].url}"\nmodel = "{NEW}"')
+        )
+        desk.write("hosts.toml", text)
+        odd = next(host for host in checked(desk).hosts if host.name == "c")
+        assert odd.state == "differs"
+        assert f"scorer hosts pull {NEW} " in odd.advice
 
 
 # -- warm -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import tomlkit
 from tomlkit.items import Array
@@ -44,16 +44,21 @@ def completed(url: str, api: str) -> str:
     if "://" in url or not url:
         return url
     guess = f"http://{url}"
+    parts = urlsplit(guess)
     try:
-        port = urlsplit(guess).port
+        port = parts.port
     except ValueError:
         return guess
-    return guess if port is not None or api != "ollama" else f"{guess.rstrip('/')}:{OLLAMA_PORT}"
+    if port is not None or api != "ollama":
+        return guess
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc}:{OLLAMA_PORT}", path=parts.path.rstrip("/")))
 
 
 def _refuse_known(text: str, path: Path, keys: Mapping[str, object]) -> None:
     """Say so in the user's words if the host is there already; what else is wrong with the file is said later."""
     tables = parse_toml(text, str(path)).get("hosts", [])
+    if isinstance(tables, dict):
+        raise UsageError(f"{path}: write [[hosts]] with two brackets, once for each host")
     for table in tables if isinstance(tables, list) else []:
         if not isinstance(table, dict):
             continue

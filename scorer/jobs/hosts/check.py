@@ -12,7 +12,7 @@ import anyio
 from scorer.config import HostConfig, HostsFile
 from scorer.dispatch.lives import Life, LifeState
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
-from scorer.dispatch.terms import Terms, own_name
+from scorer.dispatch.terms import Terms, own_names
 from scorer.errors import Fault, HostUnusable, UsageError
 from scorer.hosts.base import Loaded, ModelInfo
 from scorer.hosts.ollama_admin import ModelDetails
@@ -110,8 +110,10 @@ async def check(
         for host in hosts
     }
     odd = {} if allow_mixed else odd_ones(digests)
-    for name, problem in odd.items():
-        reports[name] = _differing(reports[name], problem, pull_command(file, wanted))
+    for config in configs:
+        if config.name in odd:
+            fetch = pull_command(file, own_names(config, wanted))
+            reports[config.name] = _differing(reports[config.name], odd[config.name], fetch)
     off = {config.name: _off(config) for config in configs}
     return Report(tuple((off | reports).values()), wanted, question)
 
@@ -186,8 +188,7 @@ def _report(host: Opened, mine: tuple[ModelReport, ...], looked: _Looked) -> Hos
     if life is None:
         return replace(report, state="left out", usable=False, problem=host.problem)
     if life.fault is not None:
-        missing = tuple(own_name(config, name, looked.models) for name in looked.models)
-        what_to_do = advice(config, life.fault, pull_command(looked.file, missing))
+        what_to_do = advice(config, life.fault, pull_command(looked.file, own_names(config, looked.models)))
         state = "left out" if life.state is LifeState.LEFT_OUT else "away"
         return replace(report, state=state, usable=False, problem=life.reason, advice=what_to_do)
     state, note = _state(config, mine, looked.outside)

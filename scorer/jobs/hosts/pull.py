@@ -106,7 +106,7 @@ async def _pull_all(host: Opened, models: Sequence[str], telling: _Telling) -> N
         except Fault as fault:
             what_to_do = advice(host.config, fault, "") or (AGAIN if fault.kind in BROKEN_OFF else "")
             text = f"{fault.message}{f'; {what_to_do}' if what_to_do else ''}"
-            telling.failed[name] = f"{model}: {text}"
+            telling.failed[name] = "; ".join(filter(None, (telling.failed.get(name), f"{model}: {text}")))
             telling.tell(Step(name, model, text, "failed"))
 
 

@@ -16,7 +16,7 @@ from scorer.config import HostConfig, HostsFile
 from scorer.core.score import json_schema
 from scorer.dispatch.lives import Life, reason_of
 from scorer.dispatch.rollcall import Answers, ask, common_model, survey
-from scorer.dispatch.terms import Terms
+from scorer.dispatch.terms import Terms, own_names
 from scorer.errors import Fault, FaultKind, HostFault, HostUnusable, RowFault
 from scorer.hosts.base import Frame, Loaded, Request
 from scorer.jobs.hosts.advice import advice, pull_command
@@ -101,9 +101,12 @@ async def _warm_all(
     terms = _terms(wish, model)
     digests = survey(answers, terms) if model else {}
     odd = {} if wish.allow_mixed else odd_ones(digests)
-    fetch = pull_command(file, (model,) if model else ())
-    found = {host.config.name: _cold(host, answers, fetch) for host in hosts}
-    found |= {host.config.name: _odd(host, odd, fetch) for host in hosts if host.config.name in odd}
+
+    def fetch(host: Opened) -> str:
+        return pull_command(file, own_names(host.config, (model,)) if model else ())
+
+    found = {host.config.name: _cold(host, answers, fetch(host)) for host in hosts}
+    found |= {host.config.name: _odd(host, odd, fetch(host)) for host in hosts if host.config.name in odd}
     for warmth in found.values():
         if warmth.problem:
             tell(Step(warmth.host, model, warmth.problem, "failed"))

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scorer.config import HostConfig
 from scorer.dispatch.terms import Terms, own_name, same_model
@@ -26,6 +28,12 @@ def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
     assert same_model("x", "x:latest")
     assert same_model("x:latest", "x")
     assert not same_model("x:7b", "x")
+    assert same_model("Llama3.2:3B", "llama3.2:3b")
+
+
+def test_of_names_that_differ_in_case_only_the_exact_one_is_taken() -> None:
+    assert served(ONE, HostConfig(name="c", url="u"), has("M:7B", "m:7b")) == {"m:7b": "m:7b"}
+    assert served(ONE, HostConfig(name="c", url="u"), has("M:7B")) == {"m:7b": "M:7B"}
 
 
 def test_a_hosts_own_name_stands_for_the_runs_only_model_and_the_embedded_engine_for_any() -> None:
@@ -51,3 +59,21 @@ def test_one_name_never_stands_for_several_models() -> None:
     assert served(TWO, Q4, has("llama-q4", "tuned:v2")) == {"tuned:v2": "tuned:v2"}
     with pytest.raises(HostUnusable, match=r"name under \[defaults\] the model that it calls llama-q4"):
         TWO.serves(Q4, has("llama-q4"))
+
+
+def test_a_name_that_is_in_the_run_itself_stands_for_no_other_model() -> None:
+    both = replace(ONE, models=("m:7b", "llama-q4"))
+    host = replace(Q4, default_model="m:7b")
+    assert served(both, host, has("m:7b", "llama-q4")) == {"m:7b": "m:7b", "llama-q4": "llama-q4"}
+    assert served(both, host, has("llama-q4")) == {"llama-q4": "llama-q4"}
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True),
+    st.sampled_from("abcd"),
+    st.none() | st.sampled_from("abcd"),
+)
+def test_no_model_of_a_host_answers_for_two_of_the_run(models: list[str], own: str, default: str | None) -> None:
+    host = replace(Q4, model=own, default_model=default)
+    found = served(replace(ONE, models=tuple(models)), host, has(*"abcd"))
+    assert len(set(found.values())) == len(found) == len(models)

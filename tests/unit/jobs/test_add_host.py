@@ -88,6 +88,13 @@ def test_a_broken_file_is_not_made_worse(tmp_path: Path) -> None:
     assert path.read_text() == "[[hosts]\n"
 
 
+def test_a_file_with_one_pair_of_brackets_is_told_so_in_its_users_words(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.toml"
+    file.write_text('[hosts]\nname = "a"\n')
+    with pytest.raises(UsageError, match=r"hosts\.toml: write \[\[hosts\]\] with two brackets"):
+        add(file, NEW)
+
+
 def test_the_file_behind_a_link_is_changed_and_keeps_its_mode(tmp_path: Path, file: Path) -> None:
     file.chmod(0o600)
     link = tmp_path / "elsewhere" / "hosts.toml"
@@ -111,6 +118,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("192.168.1.10", "ollama", "http://192.168.1.10:11434"),
         ("p40.local/", "ollama", "http://p40.local:11434"),
         ("p40:8080", "ollama", "http://p40:8080"),
+        ("p40.local/behind/", "ollama", "http://p40.local:11434/behind"),
         ("p40", "openai", "http://p40"),
         ("[::1]", "ollama", "http://[::1]:11434"),
         ("https://p40", "ollama", "https://p40"),
