@@ -1,10 +1,13 @@
 """The distribution of scores, drawn in text: bars for all, and one line a host so that a host that judges apart shows.
 
 Scores are numbers of any range, few different ones or a million; or words of a list, each counted by its place in it;
-or neither, when what a template asks for first is free text.
+or neither, when what a template asks for first is free text. A template may set them no bounds: any finite figure is
+drawn, however far from the others or near to them, since a display must never end a run.
 """
 
 import math
+import sys
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +25,12 @@ NOT_COUNTED = "an older scorer did not count them"
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 # steps of a scale that people find easy to read
 NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+# a step of less, as a share of the scores, is lost in their last digits
+FINEST_STEP = 1e-12
+# beyond it not every whole number is a float
+MOST_WHOLE = 2.0**53
+# beyond it two decimals tell nothing, and take hundreds of places
+MOST_IN_FULL = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +52,34 @@ class Class:
 
     @property
     def borders(self) -> tuple[str, str]:
-        """How its lower and its upper border are named."""
+        """How its lower and its upper border are named: by every digit, so that no two bars have one name."""
         if self.word:
             return (shortened(self.word, NAME_CELLS),) * 2
-        return f"{self.low:g}", f"{self.high:g}"
+        return repr(self.low).removesuffix(".0"), repr(self.high).removesuffix(".0")
 
 
 def classes(scores: Sequence[float]) -> list[Class]:
     """Divide the range of the scores: whole numbers in a small range one by one, gaps too; else into some ten parts.
 
-    The parts have round borders; the last one takes its upper border in.
+    The parts have round borders; the last one takes its upper border in. Where figures are too near to each other or
+    too far apart for such borders, each score that was given is a class; or all are one, if they are many.
     """
-    low, high = min(scores), max(scores)
-    if all(float(score).is_integer() for score in scores) and high - low < MOST_VALUES:
+    low, high = min(scores) + 0.0, max(scores) + 0.0
+    furthest = max(abs(low), abs(high))
+    whole = furthest <= MOST_WHOLE and all(float(score).is_integer() for score in scores)
+    if whole and high - low < MOST_VALUES:
         return [Class(float(value), float(value)) for value in range(int(low), int(high) + 1)]
-    if low == high:
-        return [Class(low, high)]
-    step = _nice((high - low) / CLASSES)
+    # each divided by itself: their difference may be more than the greatest float
+    least = high / CLASSES - low / CLASSES
+    if least > max(FINEST_STEP * furthest, sys.float_info.min):
+        parts = _round_parts(low, high, _nice(least))
+        if math.isfinite(parts[0].low) and math.isfinite(parts[-1].high):
+            return parts
+    different = sorted(set(scores))
+    return [Class(score, score) for score in different] if len(different) <= MOST_VALUES else [Class(low, high)]
+
+
+def _round_parts(low: float, high: float, step: float) -> list[Class]:
     first, last = math.floor(low / step), math.ceil(high / step)
     return [Class(_tidy(i * step, step), _tidy((i + 1) * step, step)) for i in range(first, max(last, first + 1))]
 
@@ -73,9 +93,9 @@ def counted(parts: Sequence[Class], scores: Mapping[float, int]) -> list[int]:
             if score in at:
                 counts[at[score]] += count
         return counts
-    first, step = parts[0].low, parts[0].high - parts[0].low
+    lows = [part.low for part in parts]
     for score, count in scores.items():
-        counts[min(max(int((score - first) / step + 1e-9), 0), len(parts) - 1)] += count
+        counts[max(bisect_right(lows, score) - 1, 0)] += count
     return counts
 
 
@@ -99,8 +119,8 @@ def scores_text(hosts: Mapping[str, Counter[float]], done: int, words: Sequence[
     if not scores:
         return "scores: not numbers, so nothing to draw" if done else ""
     parts = classes(sorted(scores))
-    lines = [f"scores: mean {mean(scores):.2f}, half of them from {_quantiles(scores)}", *_bars(parts, scores)]
-    return "\n".join(lines + _by_host(hosts, parts, _Measure("mean", mean, lambda value: f"mean {value:.2f}")))
+    lines = [f"scores: mean {_mean_text(mean(scores))}, half of them from {_quantiles(scores)}", *_bars(parts, scores)]
+    return "\n".join(lines + _by_host(hosts, parts, _Measure("mean", mean, lambda value: f"mean {_mean_text(value)}")))
 
 
 def _words_text(hosts: Mapping[str, Counter[float]], scores: Counter[float], done: int, words: Sequence[str]) -> str:
@@ -136,7 +156,14 @@ def _bars(parts: Sequence[Class], scores: Counter[float]) -> list[str]:
 
 def mean(scores: Mapping[float, int]) -> float:
     """Return the mean score."""
-    return sum(score * count for score, count in scores.items()) / sum(scores.values())
+    rows = sum(scores.values())
+    total = sum(score * count for score, count in scores.items())
+    # the sum of figures near the greatest float is none
+    return total / rows if math.isfinite(total) else sum(score / rows * count for score, count in scores.items())
+
+
+def _mean_text(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < MOST_IN_FULL else f"{value:g}"
 
 
 def _by_host(hosts: Mapping[str, Counter[float]], parts: Sequence[Class], measure: _Measure) -> list[str]:
@@ -177,7 +204,12 @@ def _quantiles(scores: Mapping[float, int]) -> str:
         while wanted and seen >= wanted[0] * total:
             found.append(score)
             wanted.pop(0)
-    return f"{found[0]:g} to {found[1]:g}"
+    return f"{_figure(found[0])} to {_figure(found[1])}"
+
+
+def _figure(value: float) -> str:
+    """Return a score in few digits, but with all that stand before its point."""
+    return f"{value:g}" if abs(value) < 1e5 else f"{value:.15g}"
 
 
 def _nice(step: float) -> float:
@@ -187,7 +219,7 @@ def _nice(step: float) -> float:
 
 def _tidy(value: float, step: float) -> float:
     """Return a border without the dust of binary fractions."""
-    return round(value, max(0, 2 - math.floor(math.log10(step)))) + 0.0
+    return round(value, 2 - math.floor(math.log10(step))) + 0.0
 
 
 def _finite(scores: Mapping[float, int]) -> Counter[float]:

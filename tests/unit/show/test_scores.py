@@ -94,7 +94,33 @@ def test_words_that_an_older_scorer_did_not_count_are_told_of() -> None:
     assert lines[-1] == "  without 3 of the rows: an older scorer did not count them"
 
 
-SCORES = st.floats(-1e12, 1e12, allow_nan=False) | st.integers(-100, 100).map(float)
+@pytest.mark.parametrize(
+    ("scores", "names"),
+    [
+        ([0.3, 0.30000000000000004], ["0.3", "0.30000000000000004"]),
+        ([1000001.0, 1000003.0], ["1000001", "1000002", "1000003"]),
+        ([1e16, 1e16 + 2], ["1e+16", "1.0000000000000002e+16"]),
+        ([0.0, 5e-324], ["0", "5e-324"]),
+        ([-1.79e308, 0.5, 1.79e308], ["-1.79e+308", "0.5", "1.79e+308"]),
+        ([5e-324 * i for i in range(30)], ["0 to 1.43e-322"]),
+    ],
+)
+def test_scores_too_near_or_too_far_for_round_classes_have_bars_with_names_of_their_own(
+    scores: list[float], names: list[str]
+) -> None:
+    lines = drawn(dict.fromkeys(scores, 1))
+    assert [line.strip().split("  ")[0] for line in lines[1:]] == names
+
+
+def test_scores_from_end_to_end_of_all_floats_are_drawn_in_lines_of_usual_width() -> None:
+    hosts = {"p40": Counter({1e308: 9, -1e308: 5}), "mac": Counter({0.5: 3, 1e308: 1})}
+    lines = scores_text(hosts, 18).splitlines()
+    assert lines[0] == "scores: mean 2.77778e+307, half of them from -1e+308 to 1e+308"
+    assert lines[1].startswith("  -1e+308 to -8e+307  ████")
+    assert max(map(len, lines)) < 100
+
+
+SCORES = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e6, 1e6) | st.integers(-100, 100).map(float)
 
 
 @given(st.dictionaries(SCORES, st.integers(1, 1000), min_size=1, max_size=60))
@@ -104,6 +130,8 @@ def test_every_score_is_in_exactly_one_class(scores: dict[float, int]) -> None:
     assert sum(counts) == sum(scores.values())
     assert len(counts) == len(parts) <= MOST_VALUES
     assert all(before.low < after.low for before, after in itertools.pairwise(parts))
+    assert len({part.label for part in parts}) == len(parts)
+    assert scores_text({"a": Counter(scores), "b": Counter(scores)}, sum(scores.values()))
 
 
 @given(st.lists(SCORES, min_size=1, max_size=60))
