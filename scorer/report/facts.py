@@ -26,6 +26,8 @@ CLASSES = 20
 MOMENTS = 120
 SHOWN_ROWS = 8
 SHOWN_DEAD = 3
+# beyond it squares and pictures' scales are beyond the greatest float; no score that means something is near it
+MOST_DRAWN = 1e100
 OTHER_VALUES = "other values"
 SOURCE = b"scorer.source"
 
@@ -120,10 +122,11 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that a report tells which its results know."""
+    """Everything that a report tells which its results know. `beyond`: how many scores are too far out to be drawn."""
 
     score_field: str | None
     histogram: Histogram | None
+    beyond: int
     models: tuple[ModelFacts, ...]
     hosts: tuple[HostFacts, ...]
     throughput: Throughput | None
@@ -157,6 +160,7 @@ def facts(found: Gathered, database: "duckdb.DuckDBPyConnection") -> Facts:
     return Facts(
         score_field=ask.score,
         histogram=ask.histogram(),
+        beyond=ask.beyond(),
         models=ask.models(),
         hosts=ask.hosts(),
         throughput=ask.throughput(),
@@ -180,7 +184,7 @@ class _Questions:
             return self._words()
         name = quoted(self.score)
         value = f"{name}::DOUBLE"
-        done = f"FROM {TABLE} WHERE status = 'done' AND {name} IS NOT NULL AND isfinite({value})"
+        done = f"FROM {TABLE} WHERE status = 'done' AND {drawable(value)}"
         ((low, high),) = self._rows(f"SELECT min({value}), max({value}) {done}")
         if low is None:
             return None
@@ -194,6 +198,16 @@ class _Questions:
         classes = len(edges) if single else len(edges) - 1
         place = f"least(greatest(floor(({value} - {edges[0]!r}) / {step!r} + 1e-9), 0), {classes - 1})::INTEGER"
         return Histogram(self.score, edges, single, self._counts(place, done, classes))
+
+    def beyond(self) -> int:
+        """Count the scores that are numbers but not drawn."""
+        if self.score is None:
+            return 0
+        value = f"{quoted(self.score)}::DOUBLE"
+        ((rows,),) = self._rows(
+            f"SELECT count(*) FROM {TABLE} WHERE status = 'done' AND isfinite({value}) AND NOT {drawable(value)}"
+        )
+        return int(rows)
 
     def _words(self) -> Histogram | None:
         """Count a score that is one of a few words, the most frequent first."""
@@ -321,6 +335,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def drawable(value: str) -> str:
+    """Return SQL for whether a score, itself in SQL as a DOUBLE, is there and of a size that can be drawn."""
+    return f"coalesce(abs({value}) <= {MOST_DRAWN!r}, false)"
+
+
 def _outputs(schema: pa.Schema) -> list[pa.Field]:
     return [field for field in schema if (field.metadata or {}).get(SOURCE) == b"output"]
 
@@ -347,5 +366,7 @@ def _edges(low: float, high: float) -> tuple[float, ...]:
     from matplotlib.ticker import MaxNLocator
 
     if low == high:
-        return (low - 0.5, low + 0.5)
+        # half a point is nothing to a figure that is large enough
+        half = max(0.5, abs(low) * 1e-9)
+        return (low - half, low + half)
     return tuple(float(edge) for edge in MaxNLocator(CLASSES).tick_values(low, high))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scorer.jobs.sealed import TABLE
-from scorer.report.facts import quoted
+from scorer.report.facts import drawable, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -101,7 +101,7 @@ def _rows(groups: list[Group], host: str) -> int:
 
 def _groups(database: "duckdb.DuckDBPyConnection", field: str) -> list[Group]:
     value = f"{quoted(field)}::DOUBLE"
-    done = f"FROM {TABLE} WHERE status = 'done' AND {value} IS NOT NULL AND isfinite({value})"
+    done = f"FROM {TABLE} WHERE status = 'done' AND {drawable(value)}"
     borders = [i / STRATA for i in range(1, STRATA)]
     ((tenths,),) = database.sql(f"SELECT approx_quantile(prompt_tokens, {borders}) {done}").fetchall()
     tenth = " + ".join(f"coalesce((prompt_tokens > {int(border)})::INTEGER, 0)" for border in tenths or [0])

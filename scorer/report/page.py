@@ -4,6 +4,7 @@ Everything that comes from the job goes through Jinja's autoescape, and a conten
 requests altogether. Only the style sheet and the pictures, which are made here, are put in as they are.
 """
 
+import math
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from scorer.jobs.places import check_page, write_page
 from scorer.jobs.sealed import sealed
 from scorer.pictures import PAGE_CSS
 from scorer.report import plots
-from scorer.report.facts import Facts, facts
+from scorer.report.facts import MOST_DRAWN, Facts, facts
 from scorer.report.offsets import Offset, offsets
 from scorer.show import duration, harmless, rate
 
@@ -99,6 +100,7 @@ def page(look: Status, known: Facts, compared: tuple[Offset, ...], now: datetime
             status=look,
             facts=known,
             mean=_mean(known),
+            most_drawn=MOST_DRAWN,
             offsets=compared,
             plots={name: Markup(svg) for name, svg in drawn.items()},
             many_models=len(models) > 1,
@@ -144,14 +146,16 @@ def _count(value: float) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """A figure with three digits that count, or more if it is a whole number."""
-    if value is None or isinstance(value, jinja2.Undefined):
+    """A figure with three digits that count, or more if it is a whole number; `?` too if it is beyond all floats."""
+    if value is None or isinstance(value, jinja2.Undefined) or not math.isfinite(value):
         return "?"
+    if abs(value) >= 1e15:
+        return f"{value:.4g}"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2g}" if abs(value) < 10 else f"{value:+,.0f}"
+    return f"{value:+,.0f}" if 10 <= abs(value) < 1e15 else f"{value:+.2g}"
 
 
 def _percent(share: float) -> str:

@@ -162,7 +162,7 @@ def _score_axis(axes: "Axes", histogram: Histogram, most: int) -> None:
         if _is_crowded(histogram, most):
             axes.tick_params(axis="x", labelrotation=90, labelsize=8 if most >= MOST_DRAWN else 6)
     elif histogram.single and len(histogram.edges) <= most:
-        axes.set_xticks(histogram.edges, [f"{edge:g}" for edge in histogram.edges])
+        axes.set_xticks(histogram.edges, [f"{edge:.15g}" for edge in histogram.edges])
     else:
         axes.locator_params(axis="x", nbins=5 if most < MOST_DRAWN else 10, integer=histogram.single)
 

@@ -27,6 +27,7 @@ def template(**fields: str) -> str:
 
 
 NUMBER = 'type = "number"\nminimum = 0\nmaximum = 1'
+ANY_NUMBER = 'type = "number"'
 WORDS = 'type = "choice"\nvalues = ["good", "so-so", "it\'s bad"]'
 TEXT = 'type = "string"\nmax_length = 400'
 YES = 'type = "boolean"'
@@ -134,17 +135,20 @@ def test_yes_or_no_is_a_score_too(tmp_path: Path) -> None:
         assert known.models[0].mean == 0.25
 
 
-@pytest.mark.parametrize("values", [[0.25], [0.0, 1.0], [0.1, 0.2, 0.7], [i / 1000 for i in range(1000)]])
+@pytest.mark.parametrize(
+    "values", [[0.25], [1e17], [0.0, 1.0], [0.3, 0.30000000000000004], [0.1, 0.2, 0.7], [i / 1000 for i in range(1000)]]
+)
 def test_fractions_fall_into_classes_that_hold_all_of_them(tmp_path: Path, values: list[float]) -> None:
     def says(key: TaskKey, _: object) -> dict[str, object]:
         return {"score": values[key.row % len(values)]}
 
-    made = MadeJob(table=texts(300), template=template(score=NUMBER), says=says)
+    made = MadeJob(table=texts(300), template=template(score=ANY_NUMBER), says=says)
     with asked(made.write(tmp_path), tmp_path) as (known, lines):
         histogram = known.histogram
         assert histogram is not None
         assert sum(histogram.of()) == 300
         scores = [line["score"] for line in lines]
+        assert histogram.edges[0] < histogram.edges[1]
         assert histogram.edges[0] <= min(scores)
         assert histogram.edges[-1] >= max(scores)
         for low, high, count in zip(histogram.edges, histogram.edges[1:], histogram.of(), strict=False):
@@ -152,6 +156,21 @@ def test_fractions_fall_into_classes_that_hold_all_of_them(tmp_path: Path, value
             inside = sum(low - 1e-6 <= line["score"] <= high + 1e-6 for line in lines)
             strictly = sum(low + 1e-6 < line["score"] < high - 1e-6 for line in lines)
             assert strictly <= count <= inside
+
+
+@pytest.mark.parametrize("far", [[1e308, -1e308], [1e308], [1.1e100]])
+def test_scores_too_far_out_to_be_drawn_are_counted(tmp_path: Path, far: list[float]) -> None:
+    values = [*far, 1.0, 2.0]
+    made = MadeJob(
+        table=texts(60 * len(values)),
+        template=template(score=ANY_NUMBER),
+        says=lambda key, _: {"score": values[key.row % len(values)]},
+    )
+    with asked(made.write(tmp_path), tmp_path) as (known, _):
+        assert known.histogram is not None
+        assert (known.beyond, sum(known.histogram.of())) == (60 * len(far), 120)
+        assert known.histogram.edges[-1] == 2.0
+        assert known.highest[0].score == max(values)
 
 
 def test_a_job_in_which_nothing_has_ended_has_no_figures(tmp_path: Path) -> None:

@@ -137,6 +137,19 @@ def test_a_report_of_any_job_works(tmp_path: Path, made: MadeJob, words: str) ->
     assert words in page.text
 
 
+@pytest.mark.parametrize("far", [[1e308, -1e308, 0.5], [1e308, 1e308]])
+def test_scores_that_no_picture_can_hold_are_told_of(tmp_path: Path, far: list[float]) -> None:
+    made = MadeJob(
+        table=texts(300),
+        template='name = "t"\nsystem = "s"\nuser = "{{ text }}"\n[output.score]\ntype = "number"\n',
+        says=lambda key, _: {"score": far[key.row % len(far)]},
+    )
+    _, page = written(made.write(tmp_path), tmp_path)
+    rows = sum(abs(score) > 1 for score in far) * 300 // len(far)
+    assert f"Not drawn, nor compared between hosts: {rows} rows with a score beyond ±1e+100." in page.text
+    assert "to 1e+308, mean" in page.text
+
+
 def test_what_many_words_leave_over_is_on_the_page(tmp_path: Path) -> None:
     words = [f"word{i:02}" for i in range(40)]
     head = 'name = "t"\nsystem = "s"\nuser = "{{ text }}"\n[output.score]\ntype = "choice"\n'
