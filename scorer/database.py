@@ -33,6 +33,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
     | {"fuse.ceph", "fuse.curlftpfs", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
 )
 
+# how Python begins its complaint of a text that it cannot read; SQLite itself looks at no text, and gives no code
+_NO_TEXT = "Could not decode to UTF-8"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; only one run may use a job",
@@ -175,11 +177,18 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        code = getattr(error.orig, "sqlite_errorcode", None)
-        meaning = None if code is None else store_error(path, code, str(error.orig))
+        meaning = _meaning(path, error.orig)
         if meaning is None:
             raise
         raise meaning from error
+
+
+def _meaning(path: Path, error: BaseException | None) -> StoreError | None:
+    message, code = str(error), getattr(error, "sqlite_errorcode", None)
+    if message.startswith(_NO_TEXT):
+        # all was text when it was written; what there is now may be anything, and long
+        return store_error(path, sqlite3.SQLITE_CORRUPT, message.partition(" with text")[0])
+    return None if code is None else store_error(path, code, message)
 
 
 def store_error(path: Path, code: int, message: str) -> StoreError | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from scorer.core.result import Part
-from scorer.errors import StoreError, UsageError
+from scorer.errors import Damaged, StoreError, UsageError
 from scorer.failpoints import failpoint
 from scorer.queue import Queue
 from scorer.results import (
@@ -47,6 +47,7 @@ DAMAGE = (
     "the database is the truth about a job: nothing can be rebuilt without it, and nothing was touched; "
     "parts stay readable"
 )
+UNREADABLE = "the database is the truth about a job: only a copy of it from before can help; parts stay readable"
 REBUILT = "the database has these rows: the file is written anew from it"
 FOREIGN = "its rows are read with the job's own, and nothing proves what they are: move it out of the results folder"
 
@@ -138,16 +139,20 @@ class Publisher:
     def verify(self, *, repair: bool) -> list[Finding]:
         """Compare the queue with itself and every file with the queue, row by row; put right what can be rebuilt.
 
-        Nothing found means sound. What is wrong inside the queue itself cannot be rebuilt, and then nothing is touched.
+        Nothing found means sound. What is wrong inside the queue itself cannot be rebuilt, and then nothing is touched;
+        a text that cannot be read shows only when its row's turn comes, after what was put right before it.
         """
         if damage := self._queue.problems():
             return [Finding(problem, DAMAGE, repaired=False) for problem in damage]
-        findings = []
-        for check in self._checks():  # lazily: a check sees what was mended before it
-            mends = repair and check.mend is not None
-            if mends and check.mend is not None:
-                check.mend()
-            findings.append(Finding(check.problem, check.explanation, repaired=mends))
+        findings: list[Finding] = []
+        try:
+            for check in self._checks():  # lazily: a check sees what was mended before it
+                mends = repair and check.mend is not None
+                if mends and check.mend is not None:
+                    check.mend()
+                findings.append(Finding(check.problem, check.explanation, repaired=mends))
+        except Damaged as error:
+            findings.append(Finding(str(error), UNREADABLE, repaired=False))
         return findings
 
     def _checks(self) -> Iterator[_Check]:

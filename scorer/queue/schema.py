@@ -2,7 +2,7 @@
 
 The version is SQLite's `user_version`. An older database is brought up to date by the first command that writes, in the
 transaction in which that command begins: after a crash it is either old or new. Those that only read take what they
-need from either. A newer one is refused by all.
+need from either. A newer one is refused by all, and so is one that lacks a table: nothing here ever drops one.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from scorer.errors import UsageError
+from scorer.errors import Damaged, UsageError
 from scorer.tables import SCHEMA_VERSION, metadata
 
 
@@ -34,10 +34,17 @@ def bring_up_to_date(db: Connection, path: Path) -> None:
 
 
 def schema_version(db: Connection, path: Path) -> int:
-    """Return the version of the tables, 0 for an empty database. Raises UsageError for a newer or a foreign one."""
+    """Return the version of the tables, 0 for an empty database.
+
+    Raises UsageError for a newer or a foreign one, Damaged if tables are missing.
+    """
     version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
     if version > SCHEMA_VERSION:
         raise UsageError(f"{path} was written by a newer scorer; upgrade scorer to go on with this job")
     if version == 0 and db.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first():
         raise UsageError(f"{path} is not the queue of a scorer job; move it away or choose another --job")
+    if version == SCHEMA_VERSION:
+        there = set(db.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+        if missing := sorted(metadata.tables.keys() - there):
+            raise Damaged(f"{path}: the database is damaged; it has no table {', '.join(missing)}")
     return version

@@ -87,6 +87,15 @@ def test_our_own_mistakes_in_sql_are_no_store_errors(db: Database) -> None:
         connection.exec_driver_sql("SELECT ?", (object(),))
 
 
+def test_a_text_that_is_none_any_more_is_damage_and_its_content_is_not_repeated(db: Database, path: Path) -> None:
+    with db.write() as connection:
+        connection.exec_driver_sql("INSERT INTO t VALUES (cast(x'736563726574ff' AS TEXT))")
+    with pytest.raises(Damaged, match="damaged") as error, db.read() as connection:
+        connection.exec_driver_sql("SELECT x FROM t").all()
+    assert str(path) in str(error.value)
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "text"),
     [

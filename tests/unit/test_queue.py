@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from scorer.core.result import Counts, DeadKind, HostTotals, Part
 from scorer.core.task import Blame, TaskKey
 from scorer.database import Database
-from scorer.errors import DiskFull, FaultKind, StoreError, UsageError
+from scorer.errors import Damaged, DiskFull, FaultKind, StoreError, UsageError
 from scorer.queue import Queue, Reader, schema
 from scorer.queue.batch import fields_json, storable
 from scorer.queue.statements import ENQUEUE_TASKS
@@ -330,6 +330,14 @@ class TestOpen:
         with pytest.raises(UsageError, match="not the queue of a scorer job"):
             Queue.open(path, NOW)
         assert sql(path, "SELECT name FROM sqlite_master") == [("recipes",)]
+
+    @pytest.mark.parametrize("table", ["task", "score_tally"])
+    def test_a_queue_that_has_lost_a_table_is_damaged(self, path: Path, table: str) -> None:
+        Queue.open(path, NOW).close()
+        sql(path, f"DROP TABLE {table}")
+        for opening in (lambda: Queue.open(path, NOW), lambda: Reader.open(path)):
+            with pytest.raises(Damaged, match=f"has no table {table}"):
+                opening()
 
     def test_a_file_that_is_no_database_is_refused(self, path: Path) -> None:
         path.write_text("not a database" * 100)

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 import sqlite3
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from made_jobs import MadeJob, texts
 from pydantic_core import to_json
 from simulation.world import EPOCH_S, Faults, SimHost, World
 
-from scorer.errors import NoHostsLeft, StoreError, UsageError
+from scorer.errors import Damaged, NoHostsLeft, StoreError, UsageError
 from scorer.jobs.board import FILE as BOARD
 from scorer.jobs.board import read_posting
 from scorer.jobs.folder import DATABASE, locked
@@ -201,6 +202,26 @@ def test_a_job_that_cannot_be_read_does_not_hide_the_others(world: World) -> Non
     assert sorted(line.split(":")[0] for line in unreadable) == ["broken", "unstarted"]
     assert "sim  finished, some rows dead  100.0%" in jobs_table(found)
     assert jobs_table([]) == ""
+
+
+DAMAGES = {
+    "a text that is none": "UPDATE dead SET error = cast(x'7b22ff' AS TEXT)",
+    "a table that is gone": "DROP TABLE score_tally",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_job_whose_database_was_damaged_is_listed_as_such_beside_the_others(world: World, damage: str) -> None:
+    world.run()
+    shutil.copytree(world.job, broken := world.job.with_name("broken"))
+    with closing(sqlite3.connect(broken / DATABASE)) as database, database:
+        database.execute(DAMAGES[damage])
+    with pytest.raises(Damaged, match="damaged"):
+        status(broken)
+    found, told = all_jobs(broken.parent)
+    assert {one.folder.name: one.state for one in found} == {"sim": "finished, some rows dead", "broken": "damaged"}
+    (line,) = told
+    assert line.startswith("broken: ")
 
 
 def test_a_resumed_run_has_the_rate_of_its_own_time_from_the_first_minute(tmp_path: Path) -> None:

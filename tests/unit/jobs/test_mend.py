@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,20 @@ def test_a_damaged_database_is_a_finding_and_nothing_is_touched(tmp_path: Path, 
     assert "damaged" in findings[0].problem or "no SQLite database" in findings[0].problem
     assert "nothing was touched" in findings[0].explanation
     assert not list((world.job / "results").glob("part-*"))
+
+
+def test_a_text_that_cannot_be_read_is_a_finding_after_what_was_put_right(tmp_path: Path) -> None:
+    world = World(tmp_path, [SimHost("a", 0.1)], rows=300)
+    world.run()
+    with closing(sqlite3.connect(world.job / "queue.sqlite")) as database, database:
+        database.execute("UPDATE result SET completion = cast(x'7b22ff' AS TEXT) WHERE seq = 7")
+        database.execute("DELETE FROM host_tally")
+    mended, damage = verify(world.job)
+    assert mended.repaired
+    assert "host_tally" in mended.problem
+    assert not damage.repaired
+    assert "damaged" in damage.problem
+    assert "completion" in damage.problem
 
 
 def test_what_a_crash_left_of_the_job_file_is_removed(tmp_path: Path) -> None:
