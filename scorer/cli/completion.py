@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from scorer.errors import FaultKind
+from scorer.errors import FaultKind, UsageError
 
 
 def job_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -17,7 +17,7 @@ def job_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
     try:
         folders = jobs_in(Path(ctx.params.get("runs_dir") or "runs"))
-    except OSError:
+    except UsageError:
         return []
     return [folder.name for folder in reversed(folders) if folder.name.startswith(incomplete)]
 

@@ -4,13 +4,14 @@ Invariants: a job's name never leads out of the runs folder; at most one process
 system lets go of it when that process ends, however it ends.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -55,17 +56,29 @@ def _slug(text: str) -> str:
 
 
 def jobs_in(runs_dir: Path) -> list[Path]:
-    """Return the job folders of a runs folder, the least recently active first."""
-    if not runs_dir.is_dir():
-        return []
-    folders = [path for path in runs_dir.iterdir() if (path / FILE).is_file()]
+    """Return the job folders of a runs folder, the least recently active first; UsageError if it cannot be read.
+
+    A folder that may not be looked into is among them: whoever then reads its job.toml says so, and others go on.
+    """
+    try:
+        folders = [path for path in runs_dir.iterdir() if _may_be_job(path)] if runs_dir.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"cannot read {runs_dir}: {error.strerror}") from None
     return sorted(folders, key=lambda folder: (last_change(folder), folder.name))
+
+
+def _may_be_job(folder: Path) -> bool:
+    try:
+        return (folder / FILE).is_file()
+    except OSError:
+        return True
 
 
 def readable_jobs(runs_dir: Path) -> tuple[list[tuple[Path, JobSpec]], list[str]]:
     """Return the jobs of a runs folder, the most recently active first, and a line for each that cannot be read.
 
-    A job.toml that was damaged or that a newer scorer wrote must not stand in the way of other jobs.
+    A job.toml that was damaged, that a newer scorer wrote or that is another user's own must not stand in the way of
+    other jobs.
     """
     found, unreadable = [], []
     for folder in reversed(jobs_in(runs_dir)):
@@ -82,9 +95,13 @@ def passed_over(folder: Path, error: ScorerError) -> str:
 
 
 def last_change(folder: Path) -> float:
-    """Return when a job was last written to (UTC seconds)."""
-    candidates = [folder / FILE, folder / DATABASE, folder / f"{DATABASE}-wal"]
-    return max(path.stat().st_mtime for path in candidates if path.exists())
+    """Return when a job was last written to (UTC seconds), 0 if one may not look."""
+    times = [0.0]
+    for name in (FILE, DATABASE, f"{DATABASE}-wal"):
+        # a run that ends takes its log away at any moment
+        with suppress(OSError):
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
 
 
 def find_job(runs_dir: Path, name: str) -> Path:
@@ -104,21 +121,27 @@ def find_job(runs_dir: Path, name: str) -> Path:
 
 
 def check_database(folder: Path) -> None:
-    """Raise Damaged if a job has results but no database; it makes nothing and touches nothing.
+    """Raise Damaged if a job has results but no database, UsageError if it may not be read; it touches nothing.
 
     To be called before a database is opened: an empty one would take its place, and what is published would then be
     taken for a stranger's. A job that has published nothing may lack its database: it has not begun.
     """
-    results = folder / RESULTS
-    names = [path.name for path in (*sorted(results.glob("part-*.parquet")), results / DEAD_FILE) if path.exists()]
-    if any(listed_rows(folder)):
-        names.append(MANIFEST_FILE)
+    names = _published(folder)
     # in this order: whoever begins the job at this moment has its database before its first result
     if names and not (folder / DATABASE).exists():
         raise Damaged(
             f"{folder / DATABASE} is missing, but there is {names[0]}: what is published stays readable; "
             "the job can go on only with a copy of its database"
         )
+
+
+def _published(folder: Path) -> list[str]:
+    results = folder / RESULTS
+    try:
+        names = [path.name for path in (*sorted(results.glob("part-*.parquet")), results / DEAD_FILE) if path.exists()]
+    except OSError as error:
+        raise UsageError(f"cannot read {results}: {error.strerror}") from None
+    return [*names, MANIFEST_FILE] if any(listed_rows(folder)) else names
 
 
 def make_folder(folder: Path) -> None:
@@ -165,15 +188,23 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process runs or repairs this job now."""
-    if not (folder / LOCK).exists():
-        return False
-    lock = FileLock(folder / LOCK, timeout=0)
+    """Whether a living process runs or repairs this job now; UsageError if one may not know.
+
+    A share of the lock is asked for, for which it is enough to read: a colleague's job may be looked at too.
+    """
     try:
-        with lock:
-            return False
-    except Timeout:
+        file = os.open(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot read {folder / LOCK}: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _write_owner(folder: Path) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_user import as_nobody, open_folder
 
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.folder import (
@@ -19,6 +21,7 @@ from scorer.jobs.folder import (
     find_job,
     is_locked,
     jobs_in,
+    last_change,
     locked,
     move_aside,
 )
@@ -138,3 +141,37 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     assert not is_locked(folder)
     with locked(folder):
         pass
+
+
+def test_a_log_that_goes_while_one_looks_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path, "one", 5.0)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    assert last_change(one) == 5.0
+
+
+def test_a_runs_folder_that_may_not_be_read_is_named() -> None:
+    with open_folder() as folder:
+        (folder / "runs").mkdir(mode=0o000)
+        with as_nobody(), pytest.raises(UsageError, match=r"cannot read .*runs: Permission denied"):
+            jobs_in(folder / "runs")
+
+
+def test_a_lock_that_may_only_be_read_tells_whether_it_is_held() -> None:
+    with open_folder() as folder:
+        with locked(folder):
+            (folder / LOCK).chmod(0o444)
+            with as_nobody():
+                assert is_locked(folder)
+        with as_nobody():
+            assert not is_locked(folder)
+        (folder / LOCK).chmod(0o000)
+        with as_nobody(), pytest.raises(UsageError, match=r"cannot read .*job\.lock: Permission denied"):
+            is_locked(folder)
+
+
+def test_two_who_look_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        pass
+    with (tmp_path / LOCK).open() as another:
+        fcntl.flock(another, fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)

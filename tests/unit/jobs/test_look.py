@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,16 @@ from pathlib import Path
 import anyio
 import pytest
 from made_jobs import MadeJob, texts
+from other_user import as_nobody, open_folder
 from pydantic_core import to_json
 from simulation.world import EPOCH_S, Faults, SimHost, World
 
+from scorer.database import Database
 from scorer.errors import Damaged, NoHostsLeft, StoreError, UsageError
 from scorer.jobs.board import FILE as BOARD
 from scorer.jobs.board import read_posting
-from scorer.jobs.folder import DATABASE, locked
-from scorer.jobs.look import Status, all_jobs, named_or_latest, status
+from scorer.jobs.folder import DATABASE, LOCK, find_job, locked
+from scorer.jobs.look import Status, all_jobs, latest_unfinished, named_or_latest, status
 from scorer.jobs.mend import verify
 from scorer.jobs.spec import FILE, read_spec, write_spec
 from scorer.show import jobs_table, report, summary
@@ -222,6 +225,38 @@ def test_a_job_whose_database_was_damaged_is_listed_as_such_beside_the_others(wo
     assert {one.folder.name: one.state for one in found} == {"sim": "finished, some rows dead", "broken": "damaged"}
     (line,) = told
     assert line.startswith("broken: ")
+
+
+@contextlib.contextmanager
+def being_read(job: Path) -> Iterator[None]:
+    with closing(Database.open_to_read(job / DATABASE)) as database, database.read():
+        yield
+
+
+@pytest.mark.parametrize("private", [".", "results"])
+def test_a_job_that_may_not_be_looked_into_is_passed_over_in_a_line(private: str) -> None:
+    with open_folder() as folder:
+        made = World(folder, [SimHost("a", 0.1)], rows=10)
+        made.run()
+        runs = made.job.parent
+        shutil.copytree(made.job, own := runs / "own")
+        # as in a run, so that nobody who only reads has to write beside it
+        with being_read(made.job), being_read(own):
+            for lock in runs.glob(f"*/{LOCK}"):
+                lock.chmod(0o444)
+            assert [one.state for one in all_jobs(runs)[0]] == ["finished", "finished"]
+            (own / private).chmod(0o000)
+            with as_nobody():
+                found, told = all_jobs(runs)
+                with pytest.raises(UsageError, match="Permission denied"):
+                    status(find_job(runs, "own"))
+                with pytest.raises(UsageError, match="no unfinished job"):
+                    latest_unfinished(runs)
+            (own / private).chmod(0o755)
+        assert [(one.folder.name, one.state) for one in found] == [("sim", "finished")]
+        (line,) = told
+        assert line.startswith("own: cannot read ")
+        assert line.endswith(": Permission denied")
 
 
 def test_a_resumed_run_has_the_rate_of_its_own_time_from_the_first_minute(tmp_path: Path) -> None:
