@@ -7,6 +7,8 @@ from rich.cells import cell_len
 
 NOT_KNOWN = "?"
 RATE_UNITS = ((1.0, "rows/s"), (60.0, "rows/min"), (3600.0, "rows/h"))
+# what a rate near zero promises is no date: calendars end in the year 9999
+FOREVER_S = 100 * 365.25 * 86_400
 _KEPT = frozenset("\n\t")
 
 
@@ -41,9 +43,11 @@ def shortened(text: str, cells: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration as people say it: `47s`, `12m`, `3h05`, `14d 6h`; `?` if it is not known."""
+    """Return a duration as people say it: `47s`, `12m`, `3h05`, `14d 6h`, `100+ years`; `?` if it is not known."""
     if seconds is None:
         return NOT_KNOWN
+    if seconds > FOREVER_S:
+        return "100+ years"
     minutes = int(seconds // 60)
     if seconds < 60:
         return f"{int(seconds)}s"
@@ -60,6 +64,8 @@ def about(seconds: float | None) -> str:
     """Return a duration as one says what is only guessed: `40 minutes`, `14 hours`, `14 days`."""
     if seconds is None:
         return "nobody knows how long"
+    if seconds > FOREVER_S:
+        return "100 years or more"
     for size_s, word, least in ((86400, "day", 2), (3600, "hour", 2), (60, "minute", 2)):
         if seconds >= least * size_s:
             count = seconds / size_s
@@ -102,7 +108,9 @@ def moment(seconds: float) -> str:
 
 
 def coming(seconds: float, now: float) -> str:
-    """Return a time to come (UTC seconds) as people say it: `14:05`, `Tue 14:05`, `Tue 24 Nov`, `March 2027`."""
+    """Return a time to come (UTC seconds): `14:05`, `Tue 14:05`, `Tue 24 Nov`, `March 2027`, `in 100+ years`."""
+    if seconds - now > FOREVER_S:
+        return "in 100+ years"
     then, today = _local(seconds), _local(now)
     days = (then.date() - today.date()).days
     if days == 0:

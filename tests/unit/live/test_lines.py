@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,13 @@ def test_a_guess_without_a_range_says_that_it_is_one() -> None:
     words = plain(job_lines(replace(PROGRESS, eta_low_s=None, eta_high_s=None), NARROW, NOW))[1]
     assert "perhaps 5d 13h left" in words
     assert "not known yet" in plain(job_lines(replace(PROGRESS, eta_s=None), NARROW, NOW))[1]
+
+
+@pytest.mark.parametrize("eta_s", [4e11, math.inf])
+def test_an_end_that_no_calendar_has_does_not_end_the_display(eta_s: float) -> None:
+    far = replace(PROGRESS, eta_s=eta_s, eta_low_s=400_000.0, eta_high_s=math.inf)
+    words = plain(job_lines(far, NARROW, NOW))[1]
+    assert words == "1.2 rows/s, about 100+ years left (4d 15h to 100+ years), ends in 100+ years"
 
 
 def test_a_pause_and_a_run_without_hosts_are_said_instead_of_an_end() -> None:

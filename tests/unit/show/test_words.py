@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,8 @@ HOUR = 3600.0
         (350 * 3600, "14d 14h"),
         (2400 * 3600, "100d"),
         (1e9, "11,574d"),
+        (4e11, "100+ years"),
+        (math.inf, "100+ years"),
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
@@ -74,6 +78,7 @@ def test_a_duration_never_says_sixty_of_anything(seconds: float) -> None:
         (14 * HOUR, "14 hours"),
         (14.4 * 24 * HOUR, "14 days"),
         (3.26 * 24 * HOUR, "3.3 days"),
+        (math.inf, "100 years or more"),
     ],
 )
 def test_a_guess_is_said_roughly(seconds: float | None, words: str) -> None:
@@ -168,3 +173,8 @@ def test_a_table_stands_straight_whatever_is_in_its_cells() -> None:
     assert len({cell_len(line) for line in lines[1:]}) == 1
     assert padded("漢", 4) == "漢  "
     assert padded("漢", 4, right=True) == "  漢"
+
+
+@pytest.mark.parametrize("seconds", [4e11, 1e300, math.inf])
+def test_an_end_beyond_all_calendars_is_no_date(seconds: float) -> None:
+    assert coming(NOON + seconds, NOON) == "in 100+ years"
