@@ -12,6 +12,7 @@ import typer
 
 from scorer import __version__
 from scorer.cli.completion import hosts_files, job_names, template_names
+from scorer.core.utf8 import check_utf8
 from scorer.errors import ScorerError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def main() -> None:
         # a terminal without Unicode gets a question mark rather than an error
         sys.stdout.reconfigure(errors="replace")
     try:
+        for argument in sys.argv[1:]:
+            check_utf8(argument, "the argument")
         app()
     except ScorerError as error:
         say(f"scorer: {error}")

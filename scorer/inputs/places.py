@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from scorer.core.utf8 import check_utf8
 from scorer.errors import UsageError
 from scorer.inputs.formats import kind_of, known_suffixes
 from scorer.inputs.trouble import reading
@@ -35,6 +36,13 @@ class Place:
 
 def find(source: str) -> Place:
     """Return the files that a source means. Raises UsageError with the nearest thing that would do."""
+    place = _found(source)
+    for file in place.files:
+        check_utf8(file, "the dataset's file")
+    return place
+
+
+def _found(source: str) -> Place:
     path = absolute(source)
     if path.is_dir():
         return _folder(path)
@@ -54,13 +62,15 @@ def find(source: str) -> Place:
 
 
 def absolute(source: str) -> Path:
-    """Return where a source is; UsageError if it is empty, as of a script's variable that is not set.
+    """Return where a source is; UsageError if its path is not UTF-8, or it is empty, as of a variable that is not set.
 
     For a path that would be the current folder, and so whatever lies there.
     """
     if not source.strip():
         raise UsageError("the dataset's name is empty: name a file, a folder or a glob; `.` is the current folder")
-    return Path(source).absolute()
+    path = Path(source).absolute()
+    check_utf8(str(path), "dataset")
+    return path
 
 
 def naturally(path: str | Path) -> list[tuple[int, str]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import psutil
 import pydantic
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from scorer.dispatch.events import Event, Progress
 from scorer.dispatch.seams import Seams
@@ -84,10 +84,10 @@ class Board:
         posting = Posting(self._seams.wall(), os.getpid(), platform.node(), progress, tuple(self._events), ended)
         try:
             await self._seams.read(self._write, to_json(posting, fallback=str))
-        except OSError as error:
+        except (OSError, PydanticSerializationError) as error:
             if self._trouble is None:
                 # a full disk is told of elsewhere and costs nothing here; once is enough
-                self._trouble = error.strerror or str(error)
+                self._trouble = getattr(error, "strerror", None) or str(error)
                 text = f"cannot write {self._path}: {self._trouble} (`scorer status` cannot see what goes on)"
                 self.complain(Event("board_broken", text, "warning"))
         else:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from scorer.core.utf8 import check_utf8
 from scorer.errors import Damaged, ScorerError, StoreError, UsageError
 from scorer.jobs.spec import FILE, JobSpec, read_spec
 from scorer.results import DEAD_FILE, MANIFEST_FILE, listed_rows, sync_folder
@@ -145,7 +146,8 @@ def _published(folder: Path) -> list[str]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a job's folder."""
+    """Make a job's folder; UsageError if its path is not UTF-8."""
+    check_utf8(str(folder.absolute()), "the job's folder")
     make_lasting(folder / RESULTS)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scorer import __version__, inputs, templates
 from scorer.config import HostsFile, default_hosts, embedded_hosts, load_hosts
+from scorer.core.utf8 import check_utf8
 from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.inputs import Dataset, Known
@@ -64,6 +65,8 @@ class Draft:
 def find_hosts(path: Path | None, folder: Path) -> HostsFile:
     """Return the hosts to use: the given file, ./hosts.toml, a local Ollama that answers, or the embedded engine."""
     if path is not None:
+        # as job.toml will name it
+        check_utf8(str(path.resolve()), "hosts file")
         return load_hosts(path)
     if (folder / "hosts.toml").is_file():
         return load_hosts(folder / "hosts.toml")
@@ -95,6 +98,8 @@ def listening(url: str) -> bool:
 def draft(options: RunOptions) -> Draft:
     """Read everything that does not need a host; UsageError for whatever is wrong with it."""
     selection = _selection(options)
+    # before any host is asked
+    check_utf8(str(options.runs_dir.absolute()), "the runs folder")
     template = templates.load(options.prompt)
     hosts = find_hosts(options.hosts, Path.cwd())
     models = options.models or ((hosts.default_model,) if hosts.default_model else ())

@@ -339,6 +339,8 @@ MISTAKES = {
     "half a mapping": ((*RUN, "--column", "text"), ("--column text", "VARIABLE=COLUMN")),
     "no such kept column": ((*RUN, "--keep", "lable"), ("lable", "label")),
     "a kept column that clashes": ((*RUN, "--keep", "score"), ("score",)),
+    "a dataset that is not UTF-8": (("run", "caf\udce9.parquet"), (r"caf\xe9.parquet", "UTF-8")),
+    "a runs folder that is not UTF-8": ((*RUN, "--runs-dir", "r\udce9uns"), (r"r\xe9uns", "UTF-8")),
     "no such template": (("run", "rows.parquet", "--prompt", "qualty"), ("qualty", "quality")),
     "no such template file": (("run", "rows.parquet", "--prompt", "./mine.toml"), ("mine.toml",)),
     "a template with a wrong key": (("run", "rows.parquet", "--prompt", "wrong.toml"), ("wrong.toml", "num_predict")),
@@ -352,6 +354,7 @@ MISTAKES = {
     "status without jobs": (("status",), ("runs",)),
     "resume without jobs": (("resume",), ("runs",)),
     "no such job": (("status", "nothing", "--runs-dir", "."), ("nothing",)),
+    "a runs folder of no jobs that is not UTF-8": (("status", "--runs-dir", "r\udce9uns"), (r"r\xe9uns", "UTF-8")),
     "a row beyond the end": (("prompts", "preview", "rows.parquet", "--row", "99"), ("99", "2")),
     "no such template to show": (("prompts", "show", "nothing"), ("nothing", "quality")),
     "verify without jobs": (("verify",), ("runs",)),
@@ -374,3 +377,17 @@ def test_mistakes_are_told_in_a_line_or_two(desk: Desk, arguments: tuple[str, ..
     for word in words:
         assert word in said.err, said.err
     assert not (desk.folder / "runs").exists()
+
+
+def test_a_folder_that_is_not_utf8_is_refused_before_a_job_begins_in_it(tmp_path: Path, double: OllamaDouble) -> None:
+    old = Desk(tmp_path / "d\udce9")
+    old.folder.mkdir()
+    old.write("judge.toml", TEMPLATE)
+    rows = Desk(tmp_path).dataset(texts(2))
+    for dataset in ("rows.parquet", str(rows)):
+        said = old.scorer("run", dataset, "--prompt", "judge.toml", "--hosts", str(tmp_path / "hosts.toml"), code=2)
+        (line,) = said.messages
+        assert r"/d\xe9/" in line
+        assert "is not UTF-8" in line
+    assert not (old.folder / "runs").exists()
+    assert double.log == []

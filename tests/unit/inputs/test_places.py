@@ -64,6 +64,14 @@ def test_a_name_with_the_signs_of_a_pattern_is_a_name_first(tmp_path: Path) -> N
     assert column(open_dataset(str(tmp_path / "a[1].parquet"))) == [1]
 
 
+@pytest.mark.parametrize("source", [".", "*.parquet", "caf\udce9.parquet", "nowhere/\udce9"])
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path, source: str) -> None:
+    written = parquet(tmp_path / "rows.parquet", n=[1])
+    written.rename(tmp_path / "caf\udce9.parquet")
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        open_dataset(str(tmp_path / source))
+
+
 def test_files_of_several_kinds_are_refused(folder: Path) -> None:
     (folder / "more.csv").write_text("n\n1\n")
     with pytest.raises(

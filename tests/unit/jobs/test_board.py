@@ -100,6 +100,20 @@ def test_a_board_that_cannot_be_written_is_told_of_once_and_stops_nothing(tmp_pa
     assert "No such file" in told[0].text
 
 
+def test_an_event_that_no_file_can_hold_stops_nothing_either(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    async def main() -> None:
+        board = Board(tmp_path, virtual_seams())
+        board.complain = told.append
+        board.event(Event("job", "job one in r\udce9uns"))
+        with anyio.move_on_after(60):
+            await board.watch(lambda: PROGRESS)
+
+    virtually(main)
+    assert [event.kind for event in told] == ["board_broken"]
+
+
 def test_a_run_posts_what_it_believes_and_how_it_ended(world: World) -> None:
     seen: list[Posting] = []
 

@@ -23,6 +23,7 @@ from scorer.jobs.folder import (
     jobs_in,
     last_change,
     locked,
+    make_folder,
     move_aside,
 )
 from scorer.jobs.spec import FILE
@@ -175,3 +176,9 @@ def test_two_who_look_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
     with (tmp_path / LOCK).open() as another:
         fcntl.flock(another, fcntl.LOCK_SH)
         assert not is_locked(tmp_path)
+
+
+def test_no_job_is_made_where_its_files_could_not_be_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"d\\xe9/one is not UTF-8"):
+        make_folder(tmp_path / "d\udce9" / "one")
+    assert not list(tmp_path.iterdir())
