@@ -72,11 +72,11 @@ class Reader:
             return [HostTotals(**row) for row in db.execute(totals).mappings()]
 
     def recent(self, now: float, window_s: float = 300.0) -> dict[str, int]:
-        """Results of the last `window_s` seconds by host."""
+        """Results of the last `window_s` seconds by host; not those that a clock which was put back has made later."""
         result = sql.result.c
         rows = (
             select(result.host, func.count().label("rows"))
-            .where(result.finished_at > microseconds(now - window_s))
+            .where(result.finished_at > microseconds(now - window_s), result.finished_at <= microseconds(now))
             .group_by(result.host)
         )
         with self._database.read() as db:

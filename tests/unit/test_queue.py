@@ -432,6 +432,11 @@ class TestReader:
         assert reader.recent(NOW + 301) == {"p40": 3}
         assert reader.recent(NOW + 300, window_s=150.0) == {"p40": 2}
 
+    def test_results_of_a_clock_that_was_put_back_since_are_not_recent(self, queue: Queue, reader: Reader) -> None:
+        queue.commit([entries.done(row, finished_at=NOW + 100 * row, host="p40") for row in range(4)], NOW)
+        assert reader.recent(NOW + 100) == {"p40": 2}
+        assert reader.recent(NOW - 7200) == {}
+
     def test_spans_are_those_of_the_last_scores_with_and_without_tokens(self, queue: Queue, reader: Reader) -> None:
         batch = [
             entries.done(row, finished_at=NOW + row, duration_s=0.5, prompt_tokens=100 if row % 2 else None)
