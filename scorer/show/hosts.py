@@ -54,7 +54,7 @@ def _less(width: int | None) -> int | None:
 
 
 def _folded(text: str, width: int | None) -> str:
-    return text if width is None else textwrap.fill(text, width, break_on_hyphens=False)
+    return text if width is None else textwrap.fill(text, max(1, width), break_on_hyphens=False)
 
 
 _HEADER = ("host", "url", "state", "version", "model", "digest", "quantisation", "context", "on GPU", "what to know")
