@@ -13,7 +13,8 @@ seen is never lost. The job runs in a thread with an event loop of its own, whic
 settings alone; results are read from the job's database, so a slow consumer costs neither memory nor hosts.
 
 Invariant: however the loop over the results is left (its end, break, an exception, Ctrl-C, cancellation), the job has
-ended in order when control comes back: nothing in flight is charged to a row, and no thread stays behind.
+ended in order when control comes back: nothing in flight is charged to a row, and no thread stays behind. A program
+that ends while it still holds results ends their job too.
 """
 
 import asyncio

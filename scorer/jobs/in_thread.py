@@ -4,10 +4,11 @@ The thread has an event loop of its own and leaves the process's signals and set
 job's database, so that whoever is slow to take them holds up nothing.
 
 Invariants: calls block for a bounded time (`end` as long as the requests in flight are given), one caller at a time;
-after `end` no thread is left.
+after `end` no thread is left, and no program ends before its jobs have.
 """
 
 import asyncio
+import atexit
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,6 +55,8 @@ class JobInThread:
             raise UsageError("a job is entered once: call scorer.open_job again to go on with it")
         self._thread = threading.Thread(target=self._run, name="scorer-job", daemon=True)
         self._thread.start()
+        # later a thread that is still at work is frozen where it is: the job would be torn off, and `end` wait for ever
+        atexit.register(self.end)
 
     def begun(self) -> bool:
         """Whether rows are on their way; waits a moment for it. Raises the reason if they will never be."""
@@ -83,7 +86,8 @@ class JobInThread:
 
     def end(self) -> None:
         """Let the job end in order if it still runs; at once if this is interrupted."""
-        if self._thread is not None:
+        # in a process that was forked off, the thread is not there
+        if self._thread is not None and self._thread.is_alive():
             self._orders.stop()
             try:
                 self._over.wait()
@@ -92,6 +96,7 @@ class JobInThread:
                 raise
             finally:
                 self._thread.join()
+        atexit.unregister(self.end)
         if self._results is not None:
             self._results.close()
             self._results = None

@@ -1,0 +1,124 @@
+"""However a program leaves its results, it gets an orderly end: at its own exit, after a time limit, by Ctrl-C."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doubles.ollama import OllamaDouble, Spec
+from running import TEMPLATE, Desk, Said, texts
+
+import scorer
+
+# a program that should end and does not must not hold up the tests for long
+END_TIMEOUT_S = 60.0
+
+
+@pytest.fixture
+def double() -> Iterator[OllamaDouble]:
+    with OllamaDouble(Spec(overhead_s=0.02)) as double:
+        yield double
+
+
+@pytest.fixture
+def desk(tmp_path: Path, double: OllamaDouble, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    desk = Desk(tmp_path)
+    desk.write("judge.toml", TEMPLATE)
+    desk.hosts({"only": double.url})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
+    return desk
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays_behind() -> Iterator[None]:
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name == "scorer-job"]
+
+
+def run_to_its_end(desk: Desk, program: str) -> Said:
+    command = [sys.executable, "-c", "import gc, scorer, threading\n" + program]
+    with subprocess.Popen(
+        command, env=desk.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=desk.folder
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=END_TIMEOUT_S)
+        finally:
+            process.kill()
+    return Said(process.returncode, out, err)
+
+
+def check_interrupted(desk: Desk) -> None:
+    """Assert that the job `mine` was ended in order, with rows left."""
+    status = desk.scorer("status", "mine", "--json").json
+    assert status["state"] == "interrupted"
+    assert status["pending"] > 0
+    assert desk.scorer("verify", "mine").out == "mine: sound\n"
+
+
+# -- the program ends -------------------------------------------------------------------------------------------------
+
+START = """
+def start():
+    return scorer.score([f"text number {i}" for i in range(6000)], prompt="judge.toml", job="mine")
+"""
+
+LEFT_OPEN = {
+    "a script that ends": ("results = start(); next(results)", 0, ""),
+    "a script that raises": ("results = start(); next(results); raise SystemExit(3)", 3, ""),
+    "an exception in a loop, whose traceback holds the results": (
+        "def main():\n    results = start()\n    for result in results:\n        1 / 0\nmain()",
+        1,
+        "ZeroDivisionError: division by zero",
+    ),
+    "an async program that never leaves the job": (
+        "import asyncio\n"
+        "async def main():\n"
+        "    run = scorer.open_job([f'text {i}' for i in range(6000)], prompt='judge.toml', job='mine')\n"
+        "    await run.__aenter__()\n"
+        "    await anext(run)\n"
+        "asyncio.run(main())",
+        0,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("program", "code", "last_words"), LEFT_OPEN.values(), ids=LEFT_OPEN)
+def test_a_program_that_ends_while_it_holds_results_ends_the_job_in_order(
+    desk: Desk, program: str, code: int, last_words: str
+) -> None:
+    ended = run_to_its_end(desk, START + program)
+    assert ended.code == code, ended.err
+    assert ended.err.strip().endswith(last_words) if last_words else not ended.err, ended.err
+    check_interrupted(desk)
+
+
+# -- a time limit -----------------------------------------------------------------------------------------------------
+
+
+def test_results_that_nobody_waited_for_to_the_end_are_handed_out_by_the_next_call(desk: Desk) -> None:
+    rows = texts(300)
+
+    async def main() -> list[int]:
+        found = []
+        async with scorer.open_job(rows, prompt="judge.toml") as run:
+
+            async def one() -> None:
+                found.append((await anext(run)).row)
+
+            while True:
+                # as asyncio.timeout does when the time is over
+                impatient = asyncio.create_task(one())
+                await asyncio.sleep(0)
+                impatient.cancel()
+                await asyncio.wait([impatient])
+                try:
+                    await one()
+                except StopAsyncIteration:
+                    return found
+
+    assert sorted(asyncio.run(main())) == list(range(300))
