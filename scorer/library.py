@@ -20,6 +20,7 @@ that ends while it still holds results ends their job too.
 import asyncio
 import operator
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
@@ -115,6 +116,7 @@ class JobRun:
 
     def __init__(self, data: str | PathLike[str] | Rows, options: Options) -> None:
         self._job = JobInThread(lambda: _run_options(data, options))
+        self._reading = threading.Lock()
         self._waiting: deque[Result] = deque()
 
     async def __aenter__(self) -> Self:
@@ -137,10 +139,8 @@ class JobRun:
 
     async def __anext__(self) -> Result:
         while not self._waiting:
-            results = await anyio.to_thread.run_sync(self._job.more)
-            if results is None:
+            if not await anyio.to_thread.run_sync(self._read):
                 raise StopAsyncIteration
-            self._waiting.extend(results)
         return self._waiting.popleft()
 
     @property
@@ -152,9 +152,27 @@ class JobRun:
         """Return how the job stands, as `scorer status` tells it."""
         return await anyio.to_thread.run_sync(status, self.folder)
 
+    def _read(self) -> bool:
+        """Put results that come now where the next call finds them; whether there may be more.
+
+        asyncio cancels the call that waits for this, as its time limits do, but not this: it goes on, and what it has
+        read is kept; whoever is next waits until it is through.
+        """
+        with self._reading:
+            if not self._waiting:
+                results = self._job.more()
+                if results is None:
+                    return False
+                self._waiting.extend(results)
+            return True
+
     async def _end(self) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._job.end)
+            await anyio.to_thread.run_sync(self._end_job)
+
+    def _end_job(self) -> None:
+        with self._reading:
+            self._job.end()
 
 
 def _run_options(data: str | PathLike[str] | Rows, options: Options) -> RunOptions:

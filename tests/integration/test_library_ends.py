@@ -12,6 +12,7 @@ from doubles.ollama import OllamaDouble, Spec
 from running import TEMPLATE, Desk, Said, texts
 
 import scorer
+from scorer.jobs.results_since import ResultsSince
 
 # a program that should end and does not must not hold up the tests for long
 END_TIMEOUT_S = 60.0
@@ -100,25 +101,51 @@ def test_a_program_that_ends_while_it_holds_results_ends_the_job_in_order(
 # -- a time limit -----------------------------------------------------------------------------------------------------
 
 
-def test_results_that_nobody_waited_for_to_the_end_are_handed_out_by_the_next_call(desk: Desk) -> None:
-    rows = texts(300)
+class Watched:
+    """A job's reader that stops half-way in its first look until told to go on, and notes who looks beside it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looking, self.go_on, self.looked = threading.Event(), threading.Event(), threading.Event()
+        self.beside = False
+        self._scored = ResultsSince.scored
+
+        def scored(since: ResultsSince) -> list[scorer.Result]:
+            return self.look(since)
+
+        monkeypatch.setattr(ResultsSince, "scored", scored)
+
+    def look(self, since: ResultsSince) -> list[scorer.Result]:
+        self.beside |= self.looking.is_set() and not self.looked.is_set()
+        self.looking.set()
+        assert self.go_on.wait(END_TIMEOUT_S)
+        found = self._scored(since)
+        self.looked.set()
+        return found
+
+
+def test_results_that_nobody_waited_for_to_the_end_are_handed_out_by_the_next_call(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = texts(20)
+    assert len(list(scorer.score(rows, prompt="judge.toml"))) == 20
+    watched = Watched(monkeypatch)
 
     async def main() -> list[int]:
-        found = []
         async with scorer.open_job(rows, prompt="judge.toml") as run:
 
-            async def one() -> None:
-                found.append((await anext(run)).row)
+            async def one() -> int:
+                return (await anext(run)).row
 
-            while True:
-                # as asyncio.timeout does when the time is over
+            # what asyncio.timeout does when the time is over, twice
+            for _ in range(2):
                 impatient = asyncio.create_task(one())
-                await asyncio.sleep(0)
+                assert await asyncio.to_thread(watched.looking.wait, END_TIMEOUT_S)
                 impatient.cancel()
                 await asyncio.wait([impatient])
-                try:
-                    await one()
-                except StopAsyncIteration:
-                    return found
+                assert impatient.cancelled()
+            watched.go_on.set()
+            assert await asyncio.to_thread(watched.looked.wait, END_TIMEOUT_S)
+            return [result.row async for result in run]
 
-    assert sorted(asyncio.run(main())) == list(range(300))
+    assert sorted(asyncio.run(main())) == list(range(20))
+    assert not watched.beside
