@@ -81,14 +81,19 @@ def score(data: str | PathLike[str] | Rows, **options: Unpack[Options]) -> Itera
 
 def _scored(data: str | PathLike[str] | Rows, options: Options) -> Iterator[Result]:
     job = JobInThread(lambda: _run_options(data, options))
+    reader = threading.current_thread()
     try:
         job.begin()
         while not job.begun():
             pass
         while (results := job.more()) is not None:
             yield from results
+            reader = threading.current_thread()
     finally:
-        job.end()
+        # the search for garbage may close this, on any thread: also on one of the job's, which are all daemons as its
+        # first one is, and where waiting for the job would be waiting for oneself
+        closer = threading.current_thread()
+        job.end(wait=closer is reader or not closer.daemon)
 
 
 def _in_event_loop() -> bool:

@@ -84,22 +84,30 @@ class JobInThread:
             raise self._error
         return self._results.dead() or None
 
-    def end(self) -> None:
-        """Let the job end in order if it still runs; at once if this is interrupted."""
+    def end(self, *, wait: bool = True) -> None:
+        """Let the job end in order if it still runs; at once if this is interrupted.
+
+        A thread that the job may need must not wait for it; then the exit of the program does.
+        """
         # in a process that was forked off, the thread is not there
         if self._thread is not None and self._thread.is_alive():
             self._orders.stop()
-            try:
-                self._over.wait()
-            except KeyboardInterrupt:
-                self._orders.stop()
-                raise
-            finally:
-                self._thread.join()
-        atexit.unregister(self.end)
+            if wait:
+                self._wait(self._thread)
+        if wait:
+            atexit.unregister(self.end)
         if self._results is not None:
             self._results.close()
             self._results = None
+
+    def _wait(self, thread: threading.Thread) -> None:
+        try:
+            self._over.wait()
+        except KeyboardInterrupt:
+            self._orders.stop()
+            raise
+        finally:
+            thread.join()
 
     def _run(self) -> None:
         try:
@@ -134,7 +142,8 @@ class _Orders:
     """Orders to stop for a job in another thread, in place of the process's signals."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # entered again where the search for garbage finds the job's results while the lock is held
+        self._lock = threading.RLock()
         self._given = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._send: MemoryObjectSendStream[int] | None = None

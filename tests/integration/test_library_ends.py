@@ -98,6 +98,28 @@ def test_a_program_that_ends_while_it_holds_results_ends_the_job_in_order(
     check_interrupted(desk)
 
 
+# the cycle is what a stored exception with its traceback makes too; the main thread makes no garbage while it waits, so
+# that the search for it happens on the job's own threads
+FORGOTTEN = """
+gc.disable()
+def forget():
+    box = [start()]
+    box.append(box)
+    next(box[0])
+forget()
+(job,) = [thread for thread in threading.enumerate() if thread.name == "scorer-job"]
+gc.set_threshold(1)
+gc.enable()
+job.join()
+"""
+
+
+def test_results_that_are_found_as_garbage_on_the_jobs_own_threads_end_the_job(desk: Desk) -> None:
+    ended = run_to_its_end(desk, START + FORGOTTEN)
+    assert (ended.code, ended.err) == (0, "")
+    check_interrupted(desk)
+
+
 # -- a time limit -----------------------------------------------------------------------------------------------------
 
 
