@@ -22,7 +22,7 @@ import operator
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +80,9 @@ def score(data: str | PathLike[str] | Rows, **options: Unpack[Options]) -> Itera
 
 
 def _scored(data: str | PathLike[str] | Rows, options: Options) -> Iterator[Result]:
-    job = JobInThread(lambda: _run_options(data, options))
+    # here and not in the job's thread: the rows may be bound to this one, and Ctrl-C ends it in the midst of a row
+    run_options = _run_options(data, options)
+    job = JobInThread(lambda _: run_options)
     reader = threading.current_thread()
     try:
         job.begin()
@@ -120,7 +122,7 @@ class JobRun:
     """
 
     def __init__(self, data: str | PathLike[str] | Rows, options: Options) -> None:
-        self._job = JobInThread(lambda: _run_options(data, options))
+        self._job = JobInThread(lambda check: _run_options(data, options, check))
         self._reading = threading.Lock()
         self._waiting: deque[Result] = deque()
 
@@ -180,7 +182,9 @@ class JobRun:
             self._job.end()
 
 
-def _run_options(data: str | PathLike[str] | Rows, options: Options) -> RunOptions:
+def _run_options(
+    data: str | PathLike[str] | Rows, options: Options, check: Callable[[], None] = lambda: None
+) -> RunOptions:
     runs_dir = Path(options.get("runs_dir", "runs"))
     hosts = options.get("hosts")
     models = options.get("models", ())
@@ -189,7 +193,7 @@ def _run_options(data: str | PathLike[str] | Rows, options: Options) -> RunOptio
     for name, value in (("models", models), ("keep", keep)):
         if isinstance(value, str):
             raise UsageError(f"{name} is a list of names, such as {name}=[{value!r}]")
-    dataset = fspath(data) if isinstance(data, str | PathLike) else str(written_rows(data, runs_dir))
+    dataset = fspath(data) if isinstance(data, str | PathLike) else str(written_rows(data, runs_dir, check))
     return RunOptions(
         dataset=dataset,
         hosts=Path(hosts) if hosts is not None else None,

@@ -3,8 +3,8 @@
 The thread has an event loop of its own and leaves the process's signals and settings alone. Results are read from the
 job's database, so that whoever is slow to take them holds up nothing.
 
-Invariants: calls block for a bounded time (`end` as long as the requests in flight are given), one caller at a time;
-after `end` no thread is left, and no program ends before its jobs have.
+Invariants: calls block for a bounded time (`end` as long as the requests in flight or the program's next row take), one
+caller at a time; after `end` no thread is left, and no program ends before its jobs have.
 """
 
 import asyncio
@@ -31,9 +31,13 @@ POLL_S = 0.2
 
 
 class JobInThread:
-    """A run of a job in a thread of its own. `options` is called there, since it may take long to write rows."""
+    """A run of a job in a thread of its own.
 
-    def __init__(self, options: Callable[[], RunOptions]) -> None:
+    `options` is called there, since it may take long to write rows; what it is given it calls at each row, which raises
+    KeyboardInterrupt once the job was ordered to stop.
+    """
+
+    def __init__(self, options: Callable[[Callable[[], None]], RunOptions]) -> None:
         self._options = options
         self._orders = _Orders()
         self._view = _View()
@@ -111,7 +115,7 @@ class JobInThread:
 
     def _run(self) -> None:
         try:
-            options = self._options()
+            options = self._options(self._orders.check)
             start(draft(options), options, self._view, self._orders)
         except KeyboardInterrupt:
             pass  # stopped before its first row, by our own order
@@ -168,6 +172,11 @@ class _Orders:
             self._given += 1
             if self._loop is not None and self._send is not None:
                 self._loop.call_soon_threadsafe(self._pass_on, self._send)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if it was ordered to stop: for what comes before the event loop."""
+        if self._given:
+            raise KeyboardInterrupt
 
     @staticmethod
     def _pass_on(send: "MemoryObjectSendStream[int]") -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from scorer.errors import UsageError
@@ -19,8 +19,12 @@ FOLDER = ".rows"
 NAME_DIGITS = 12
 
 
-def written_rows(rows: Iterable[Mapping[str, object]] | Iterable[str], runs_dir: Path) -> Path:
+def written_rows(
+    rows: Iterable[Mapping[str, object]] | Iterable[str], runs_dir: Path, check: Callable[[], None] = lambda: None
+) -> Path:
     """Write rows, one after the other, and return the file, safe from a power cut; texts become rows with `text`.
+
+    `check` is called at each row and may end it by raising something.
 
     Raises UsageError for what is no row, a value that JSON does not have, and a folder that cannot be written.
     """
@@ -33,6 +37,7 @@ def written_rows(rows: Iterable[Mapping[str, object]] | Iterable[str], runs_dir:
             try:
                 digest = hashlib.sha256()
                 for i, row in enumerate(rows):
+                    check()
                     line = _line(i, row)
                     digest.update(line)
                     file.write(line)

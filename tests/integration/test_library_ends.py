@@ -1,10 +1,13 @@
 """However a program leaves its results, it gets an orderly end: at its own exit, after a time limit, by Ctrl-C."""
 
 import asyncio
+import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,15 +43,22 @@ def no_thread_stays_behind() -> Iterator[None]:
     assert not [thread for thread in threading.enumerate() if thread.name == "scorer-job"]
 
 
-def run_to_its_end(desk: Desk, program: str) -> Said:
+@contextmanager
+def started(desk: Desk, program: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a program; it is killed on leaving if it still runs."""
     command = [sys.executable, "-c", "import gc, scorer, threading\n" + program]
     with subprocess.Popen(
         command, env=desk.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=desk.folder
     ) as process:
         try:
-            out, err = process.communicate(timeout=END_TIMEOUT_S)
+            yield process
         finally:
             process.kill()
+
+
+def run_to_its_end(desk: Desk, program: str) -> Said:
+    with started(desk, program) as process:
+        out, err = process.communicate(timeout=END_TIMEOUT_S)
     return Said(process.returncode, out, err)
 
 
@@ -171,3 +181,60 @@ def test_results_that_nobody_waited_for_to_the_end_are_handed_out_by_the_next_ca
 
     assert sorted(asyncio.run(main())) == list(range(20))
     assert not watched.beside
+
+
+# -- while the rows are read ------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_cancelled_while_it_reads_its_rows_reads_no_more_of_them(desk: Desk) -> None:
+    given: list[int] = []
+    begun = threading.Event()
+
+    def rows() -> Iterator[str]:
+        for number in range(1_000_000):
+            given.append(number)
+            begun.set()
+            yield "a"
+
+    async def enter() -> None:
+        async with scorer.open_job(rows(), prompt="judge.toml"):
+            raise AssertionError("it was entered")
+
+    async def main() -> None:
+        entering = asyncio.create_task(enter())
+        assert await asyncio.to_thread(begun.wait, END_TIMEOUT_S)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+
+    asyncio.run(main())
+    assert len(given) < 1_000_000
+    assert not list((desk.folder / "runs").glob(".rows/*"))
+
+
+READS = """
+import sys
+def rows():
+    yield "a row"
+    print("reading", flush=True)
+    threading.Event().wait()
+for result in scorer.score(rows(), prompt="judge.toml"):
+    pass
+"""
+
+
+def test_ctrl_c_ends_a_program_that_waits_for_its_own_rows(desk: Desk) -> None:
+    with started(desk, READS) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=END_TIMEOUT_S)
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    assert not list((desk.folder / "runs").glob(".rows/*"))
+
+
+def test_rows_that_are_bound_to_their_thread_are_read_in_it(desk: Desk) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        rows = (text for (text,) in database.execute("SELECT 'a' UNION SELECT 'b'"))
+        assert len(list(scorer.score(rows, prompt="judge.toml"))) == 2

@@ -2,12 +2,13 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 
 from scorer.jobs.in_thread import JobInThread
 from scorer.jobs.submit import RunOptions
 
 
-def stopped_at_once() -> RunOptions:
+def stopped_at_once(_: Callable[[], None]) -> RunOptions:
     raise KeyboardInterrupt
 
 

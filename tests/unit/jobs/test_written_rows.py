@@ -42,6 +42,24 @@ def test_a_source_that_fails_leaves_nothing_and_fails_as_it_is(tmp_path: Path) -
     assert list((tmp_path / ".rows").iterdir()) == []
 
 
+def test_writing_ends_at_the_row_at_which_it_is_told_to(tmp_path: Path) -> None:
+    given: list[str] = []
+
+    def source() -> Iterator[str]:
+        for _ in range(10):
+            given.append("a")
+            yield "a"
+
+    def check() -> None:
+        if len(given) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        written_rows(source(), tmp_path, check)
+    assert len(given) == 3
+    assert list((tmp_path / ".rows").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UsageError, match="cannot write the rows"):
