@@ -2,6 +2,9 @@
 
 It is a convenience: a disk on which nothing can be written is told of elsewhere, and stops no run because of its log.
 What could not be written waits in the file's buffer, as far as that goes.
+
+Each job logs by itself, outside the tree of the process's loggers: neither another job nor the program that runs it
+sees any of that, and their own settings stay as they are.
 """
 
 import json
@@ -18,8 +21,6 @@ from scorer.errors import ScorerError, StoreError
 FILE = "scorer.log"
 MAX_BYTES = 10 << 20
 BACKUPS = 4
-
-logger = logging.getLogger("scorer")
 
 
 class JsonLines(logging.Formatter):
@@ -62,23 +63,19 @@ class JobLog:
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}") from None
         self._handler.setFormatter(JsonLines())
+        self._logger = logging.Logger("scorer", logging.INFO)
+        self._logger.addHandler(self._handler)
 
     def __enter__(self) -> logging.Logger:
-        self._level, self._propagate = logger.level, logger.propagate
-        logger.addHandler(self._handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        return logger
+        return self._logger
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, ScorerError):
-            logger.error(str(error), extra={"kind": "stopped"})
+            self._logger.error(str(error), extra={"kind": "stopped"})
         elif isinstance(error, Exception):
-            logger.critical("a bug", exc_info=error, extra={"kind": "bug"})
+            self._logger.critical("a bug", exc_info=error, extra={"kind": "bug"})
             error.add_note(f"the traceback is in {self._path}")
-        logger.removeHandler(self._handler)
-        logger.setLevel(self._level)
-        logger.propagate = self._propagate
+        self._logger.removeHandler(self._handler)
         self._handler.close()

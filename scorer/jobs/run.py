@@ -4,6 +4,7 @@ Order matters and is always the same: lock, database, hosts, rows. A job with no
 """
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from scorer.jobs.asking import answer_schema, recipes_of, thawed
 from scorer.jobs.board import Board
 from scorer.jobs.folder import DATABASE, RESULTS, check_database, check_name, find_job, locked, make_folder, move_aside
 from scorer.jobs.forecast import forecast
-from scorer.jobs.log import JobLog, logger
+from scorer.jobs.log import JobLog
 from scorer.jobs.look import latest_unfinished
 from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
@@ -184,7 +185,7 @@ class _Run:
         self._view = view
         self._options = options
         self._stop: Callable[[bool], None] = lambda _: None
-        self._log = logger
+        self._log: logging.Logger | None = None
         self._board: Board | None = None
 
     async def go(self, around: Surroundings) -> Ended:
@@ -409,8 +410,9 @@ class _Run:
         self._event(Event("started", f"job {folder.name}: {rows}; results in {folder / RESULTS}"))
 
     def _event(self, event: Event) -> None:
-        level = {"info": 20, "warning": 30, "error": 40}[event.level]
-        self._log.log(level, event.text, extra={"kind": event.kind, "details": event.details})
+        if self._log is not None:
+            level = {"info": 20, "warning": 30, "error": 40}[event.level]
+            self._log.log(level, event.text, extra={"kind": event.kind, "details": event.details})
         if self._board is not None:
             self._board.event(event)
         self._view.event(event)

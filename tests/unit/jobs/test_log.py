@@ -43,12 +43,33 @@ def test_an_expected_end_is_logged_without_and_a_bug_with_its_traceback(tmp_path
     assert any(FILE in note for note in bug.value.__notes__)
 
 
-def test_the_log_is_left_as_it_was_found(tmp_path: Path) -> None:
-    log = logging.getLogger("scorer")
-    before = (log.level, log.propagate, list(log.handlers))
-    with JobLog(tmp_path):
-        assert not log.propagate
-    assert (log.level, log.propagate, log.handlers) == before
+def test_jobs_side_by_side_log_each_into_its_own_folder(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    with JobLog(one) as first:
+        with JobLog(other) as second:
+            first.info("of one")
+            second.info("of the other")
+        first.info("of one again")
+    assert [line["text"] for line in lines(one)] == ["of one", "of one again"]
+    assert [line["text"] for line in lines(other)] == ["of the other"]
+
+
+def test_the_logging_of_the_process_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def settings() -> tuple[object, ...]:
+        log = logging.getLogger("scorer")
+        return log.level, log.propagate, list(log.handlers), list(logging.getLogger().handlers)
+
+    before = settings()
+    caplog.set_level(logging.DEBUG)
+    with JobLog(tmp_path) as log:
+        log.error("of this job alone")
+        logging.getLogger("scorer").error("of the program")
+        assert settings() == before
+    assert settings() == before
+    assert caplog.messages == ["of the program"]
+    assert [line["text"] for line in lines(tmp_path)] == ["of this job alone"]
 
 
 def test_a_full_disk_stops_no_run_because_of_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
