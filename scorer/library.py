@@ -116,9 +116,10 @@ def open_job(data: str | PathLike[str] | Rows, **options: Unpack[Options]) -> "J
 
 
 class JobRun:
-    """A job that runs while its `async with` lasts. Iterate over it for its results, each once it is stored.
+    """A job that runs while its `async with` lasts. Iterate over it in there for its results, each once it is stored.
 
-    Results come in the order in which they were committed, those of earlier runs first, dead rows last.
+    Results come in the order in which they were committed, those of earlier runs first, dead rows last. UsageError
+    afterwards: what was not read then is not there, and nothing should look as if it were all.
     """
 
     def __init__(self, data: str | PathLike[str] | Rows, options: Options) -> None:
@@ -180,6 +181,7 @@ class JobRun:
     def _end_job(self) -> None:
         with self._reading:
             self._job.end()
+            self._waiting.clear()
 
 
 def _run_options(

@@ -45,6 +45,7 @@ class JobInThread:
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._results: ResultsSince | None = None
+        self._ended = False
 
     @property
     def folder(self) -> Path:
@@ -73,8 +74,11 @@ class JobInThread:
     def more(self) -> list[Result] | None:
         """Return results that were not returned before; none at all if none come in a moment; None after the last.
 
-        Raises what ended the job before its time, once what was committed before has been handed out.
+        Raises what ended the job before its time, once what was committed before has been handed out; UsageError after
+        `end`.
         """
+        if self._ended:
+            raise UsageError("the job has ended: read its results inside its `async with`, or open it once more")
         # asked first: what is committed after the look below must not be missed
         over = self._over.is_set()
         if self._results is None:
@@ -100,6 +104,7 @@ class JobInThread:
                 self._wait(self._thread)
         if wait:
             atexit.unregister(self.end)
+        self._ended = True
         if self._results is not None:
             self._results.close()
             self._results = None

@@ -15,6 +15,7 @@ from doubles.ollama import OllamaDouble, Spec
 from running import TEMPLATE, Desk, Said, texts
 
 import scorer
+from scorer.errors import UsageError
 from scorer.jobs.results_since import ResultsSince
 
 # a program that should end and does not must not hold up the tests for long
@@ -181,6 +182,22 @@ def test_results_that_nobody_waited_for_to_the_end_are_handed_out_by_the_next_ca
 
     assert sorted(asyncio.run(main())) == list(range(20))
     assert not watched.beside
+
+
+# -- after the end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", [0, 5, 20])
+def test_a_job_that_was_left_hands_out_nothing_more_and_says_so(desk: Desk, read: int) -> None:
+    async def main() -> None:
+        async with scorer.open_job(texts(20), prompt="judge.toml") as run:
+            for _ in range(read):
+                await anext(run)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="the job has ended: read its results inside"):
+                await anext(run)
+
+    asyncio.run(main())
 
 
 # -- while the rows are read ------------------------------------------------------------------------------------------
