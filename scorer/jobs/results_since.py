@@ -1,7 +1,7 @@
 """A job's results as they are committed: each once, in the order of the commits, those of earlier runs first."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,7 +61,7 @@ class ResultsSince:
         self._reader = Reader.open(folder / DATABASE)
         self._types = {field.name: field.type for field in thawed_types(read_spec(folder).kept_schema)}
         self._seen = 0
-        self._dead_told = False
+        self._dead: Iterator[list[ResultRow]] | None = None
 
     def close(self) -> None:
         """Let go of the database."""
@@ -75,11 +75,13 @@ class ResultsSince:
         return self._results(found)
 
     def dead(self) -> list[Result]:
-        """Return all dead rows, the first time; to be asked when the run is over. Empty if there are none."""
-        if self._dead_told:
-            return []
-        self._dead_told = True
-        return self._results([row for page in self._reader.dead_rows() for row in page])
+        """Return dead rows that were not returned before, at most a thousand; empty if there are no more.
+
+        To be asked when the run is over: they come by model, row and sample, and what dies behind that is not seen.
+        """
+        if self._dead is None:
+            self._dead = self._reader.dead_rows()
+        return self._results(next(self._dead, []))
 
     def _results(self, rows: Sequence[ResultRow]) -> list[Result]:
         kept = kept_arrays([row.kept for row in rows], self._types)

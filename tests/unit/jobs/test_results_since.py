@@ -12,20 +12,25 @@ from made_jobs import MadeJob, texts
 
 from scorer.jobs import results_since
 from scorer.jobs.results_since import ResultsSince
-from scorer.queue import Queue
+from scorer.queue import Queue, pages
 
 
 def test_results_are_those_of_the_parts_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_since, "PAGE_ROWS", 7)
+    monkeypatch.setattr(results_since, "PAGE_ROWS", 3)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 3)
     when = pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 100, pa.timestamp("ms", "UTC"))
     job = MadeJob(table=texts(100, when=when), keep=("when",), samples=2).write(tmp_path)
     with closing(ResultsSince(job)) as since:
         found = []
         while some := since.scored():
-            assert len(some) <= 7
+            assert len(some) <= 3
             found += some
-        dead = since.dead()
+        dead = []
+        while some := since.dead():
+            assert len(some) <= 3
+            dead += some
         assert since.dead() == []
+    assert len(dead) > 3
     lines = {(line["row"], line["sample"]): line for line in pq.read_table(job / "results").to_pylist()}
     assert len(found) + len(dead) == len(lines) == 200
     for result in (*found, *dead):
