@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scorer.errors import UsageError
@@ -26,31 +27,45 @@ def written_rows(
 
     `check` is called at each row and may end it by raising something.
 
-    Raises UsageError for what is no row, a value that JSON does not have, and a folder that cannot be written.
+    Raises UsageError for what is no row, a value that JSON does not have, and a folder that cannot be written; what the
+    source of the rows raises is raised as it is.
     """
     _check_iterable(rows)
     folder = runs_dir / FOLDER
-    try:
+    with _writing(folder):
         make_lasting(folder)
-        with tempfile.NamedTemporaryFile("wb", dir=folder, suffix=".tmp", delete=False) as file:
-            unfinished = Path(file.name)
-            try:
-                digest = hashlib.sha256()
-                for i, row in enumerate(rows):
-                    check()
-                    line = _line(i, row)
-                    digest.update(line)
-                    file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-                path = folder / f"rows-{digest.hexdigest()[:NAME_DIGITS]}.jsonl"
-                unfinished.replace(path)
-                sync_folder(folder)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    unfinished = Path(name)
+    file = os.fdopen(descriptor, "wb")
+    try:
+        digest = hashlib.sha256()
+        for i, row in enumerate(rows):
+            check()
+            line = _line(i, row)
+            digest.update(line)
+            with _writing(folder):
+                file.write(line)
+        path = folder / f"rows-{digest.hexdigest()[:NAME_DIGITS]}.jsonl"
+        with _writing(folder):
+            file.flush()
+            os.fsync(descriptor)
+            unfinished.replace(path)
+            sync_folder(folder)
+    finally:
+        # closing writes what is left in the buffer: after an error, nobody wants it
+        with suppress(OSError):
+            file.close()
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell errors of writing into the folder as mistakes; around that alone, since the rows' source has its own."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"cannot write the rows into {folder}: {error.strerror or error}") from None
-    return path
 
 
 def _check_iterable(rows: object) -> None:

@@ -1,5 +1,6 @@
 """Rows that a program gives: the same rows are the same file, and nothing half written stays."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,13 +33,15 @@ def test_the_same_rows_are_the_same_file_and_others_another(tmp_path: Path) -> N
     assert all(one.suffix == ".jsonl" for one in path.parent.iterdir())
 
 
-def test_a_source_that_fails_leaves_nothing_and_fails_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), FileNotFoundError(2, "No such file or directory", "input.txt")])
+def test_a_source_that_fails_leaves_nothing_and_fails_as_it_is(tmp_path: Path, error: Exception) -> None:
     def source() -> Iterator[str]:
         yield "a"
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)) as told:
         written_rows(source(), tmp_path)
+    assert told.value is error
     assert list((tmp_path / ".rows").iterdir()) == []
 
 
@@ -64,6 +67,17 @@ def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> No
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UsageError, match="cannot write the rows"):
         written_rows(["a"], tmp_path / "runs")
+
+
+def test_a_disk_on_which_the_rows_have_no_room_is_told_and_nothing_stays(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(UsageError, match=r"cannot write the rows into .*\.rows: File too large"):
+            written_rows(("a" * 1000 for _ in range(1000)), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / ".rows").iterdir()) == []
 
 
 def test_a_power_cut_takes_no_rows_away_once_they_are_written(tmp_path: Path) -> None:
