@@ -8,6 +8,7 @@ The driver begins no transaction by itself (`isolation_level=None`); `read` and 
 SQLite's errors become `StoreError`, `DiskFull` or `Damaged` here and nowhere else; what is left over is a bug.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -54,7 +55,7 @@ _MEANINGS = {
 class Database:
     """One connection to one file. One caller at a time: nothing here takes turns for them."""
 
-    def __init__(self, path: Path, mode: Literal["ro", "rwc"]) -> None:
+    def __init__(self, path: Path, mode: Literal["ro", "rwc", "ro&immutable=1"]) -> None:
         self.path = path
         self._log = path.with_name(path.name + "-wal")
         self._large_bytes = LOG_LARGE_BYTES
@@ -69,7 +70,7 @@ class Database:
             self._connection = self._engine.connect()
 
     @staticmethod
-    def _uri(path: Path, mode: Literal["ro", "rwc"]) -> str:
+    def _uri(path: Path, mode: str) -> str:
         return f"{path.resolve().as_uri()}?mode={mode}"
 
     @classmethod
@@ -88,7 +89,7 @@ class Database:
     def open_to_read(cls, path: Path) -> Self:
         """Open a connection that neither writes nor checkpoints. Raises StoreError, UsageError."""
         refuse_network_folder(path.parent)
-        return cls(path, "ro")
+        return cls(path, "ro&immutable=1" if _is_at_rest(path) else "ro")
 
     def close(self) -> None:
         """Let go of the file. The last connection to write puts the log into the database on its way out.
@@ -169,6 +170,16 @@ class Database:
                 self._connection.exec_driver_sql(f"PRAGMA {setting}")
         if mode != "wal":
             raise StoreError(f"{self.path}: this file system cannot hold a write-ahead log; choose another --runs-dir")
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether nobody writes to a database, in a folder where even a reader's index of the log could not be made.
+
+    Such is another user's job that does not run: then all is in the one file.
+    """
+    effective = os.access in os.supports_effective_ids
+    log = path.with_name(path.name + "-wal")
+    return not os.access(path.parent, os.W_OK, effective_ids=effective) and not log.exists()
 
 
 @contextmanager

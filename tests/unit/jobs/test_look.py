@@ -259,6 +259,21 @@ def test_a_job_that_may_not_be_looked_into_is_passed_over_in_a_line(private: str
         assert line.endswith(": Permission denied")
 
 
+def test_another_users_job_that_has_ended_is_looked_at_though_nothing_may_be_written_there() -> None:
+    with open_folder() as folder:
+        made = World(folder, [SimHost("a", 0.1)], rows=10)
+        made.run()
+        for place in (made.job, made.job / LOCK):
+            place.chmod(place.stat().st_mode & 0o555)
+        names = sorted(path.name for path in made.job.iterdir())
+        with as_nobody():
+            (found,), told = all_jobs(made.job.parent)
+            assert (found.state, found.counts.done, told) == ("finished", 10, [])
+            assert status(made.job).counts.done == 10
+        assert sorted(path.name for path in made.job.iterdir()) == names
+        made.job.chmod(0o755)
+
+
 def test_a_resumed_run_has_the_rate_of_its_own_time_from_the_first_minute(tmp_path: Path) -> None:
     world = World(tmp_path, [SimHost("a", 1.0)], rows=400)
     world.run(limit=50)
