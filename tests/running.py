@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from doubles.ollama import Model, OllamaDouble, Record
 from invariants import check_invariants
 
@@ -175,6 +176,16 @@ class Desk:
         """
         tasks = len(rows) if expected is None else expected
         return check_invariants(job or self.job, expected=tasks, answers=answers(rows, doubles))
+
+
+def desk_of_this_process(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk with one host and the small template, at which the library is used in the test's own process."""
+    desk = Desk(folder)
+    desk.write("judge.toml", TEMPLATE)
+    desk.hosts({"only": url})
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / ".state"))
+    return desk
 
 
 JUDGE = ("run", "rows.parquet", "--prompt", "judge.toml", "--job", "judged")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from doubles.ollama import OllamaDouble
-from running import TEMPLATE, Desk, finished, texts, wait_for
+from running import Desk, desk_of_this_process, finished, texts, wait_for
 
 import scorer
 from scorer.errors import NoHostsLeft, UsageError
@@ -29,12 +29,7 @@ def double() -> Iterator[OllamaDouble]:
 
 @pytest.fixture
 def desk(tmp_path: Path, double: OllamaDouble, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    desk = Desk(tmp_path)
-    desk.write("judge.toml", TEMPLATE)
-    desk.hosts({"only": double.url})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
-    return desk
+    return desk_of_this_process(tmp_path, double.url, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

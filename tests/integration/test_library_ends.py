@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from running import TEMPLATE, Desk, Said, texts
+from running import Desk, Said, desk_of_this_process, texts
 
 import scorer
 from scorer.errors import UsageError
+from scorer.jobs.board import read_posting
 from scorer.jobs.results_since import ResultsSince
 
 # a program that should end and does not must not hold up the tests for long
@@ -30,12 +31,7 @@ def double() -> Iterator[OllamaDouble]:
 
 @pytest.fixture
 def desk(tmp_path: Path, double: OllamaDouble, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    desk = Desk(tmp_path)
-    desk.write("judge.toml", TEMPLATE)
-    desk.hosts({"only": double.url})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
-    return desk
+    return desk_of_this_process(tmp_path, double.url, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +65,9 @@ def check_interrupted(desk: Desk) -> None:
     assert status["state"] == "interrupted"
     assert status["pending"] > 0
     assert desk.scorer("verify", "mine").out == "mine: sound\n"
+    posting = read_posting(desk.folder / "runs" / "mine")
+    assert posting is not None
+    assert posting.ended is not None, "it was torn off"
 
 
 # -- the program ends -------------------------------------------------------------------------------------------------
