@@ -45,7 +45,7 @@ def play(seeds: Iterable[int], *, loudly: bool = False) -> Played:
     `loudly`: print the traceback of what fails.
     """
     # a short run looks for garbage at the pace of a long one, and reads small files without a crowd of threads
-    gc.set_threshold(20_000)
+    gc.set_threshold(100_000)
     pa.set_cpu_count(1)
     played = Played()
     for seed in seeds:
