@@ -213,7 +213,7 @@ class Fleet:
             put_aside = self._suspicion.garbage(host, flight.task, now)
             for name in put_aside:
                 self._tell_market(self._hosts[name])
-            return Settled(flight.task, done=True, losers=self._flights.win(flight), put_aside=put_aside)
+            return Settled(flight.task, done=True, losers=self._flights.end(flight), put_aside=put_aside)
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
         self._pausing.add(slot.host)
         self._tell_market(host)
@@ -222,6 +222,9 @@ class Fleet:
         flight.task = settled.task
         if not flight.copies:
             return settled
+        if settled.dead and settled.attempt and settled.attempt.permanent:
+            # nor can the other copy help the row, which may hang for all of its deadline
+            return settled._replace(losers=self._flights.end(flight))
         return settled._replace(aside=True, dead=None)
 
     def abandon(self, slot: Slot) -> Task | None:

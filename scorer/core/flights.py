@@ -61,8 +61,8 @@ class Flights:
             del self._by_key[slot.task.key]
         return flight
 
-    def win(self, flight: Flight) -> tuple[Slot, ...]:
-        """Take the other copies of a row that is done out of flight, and return them."""
+    def end(self, flight: Flight) -> tuple[Slot, ...]:
+        """Take the other copies of a row whose fate is known out of flight, and return them."""
         if flight.copies:
             del self._by_key[flight.task.key]
         return tuple(flight.copies)

@@ -32,6 +32,11 @@ def test_a_host_that_needs_longer_than_its_shortest_deadline_from_its_first_row_
     assert not play([310_800]).failures
 
 
+def test_a_row_that_is_too_long_for_one_host_does_not_hang_on_the_other_that_has_a_copy() -> None:
+    """Seed 509635: two hours for 10,000 characters, if rows before were of a hundred."""
+    assert not play([509_635]).failures
+
+
 def test_every_ill_and_every_event_is_drawn_in_the_schedules_of_a_push() -> None:
     drawn = [draw(seed) for seed in range(BLOCKS * BLOCK)]
     events = Counter(happening.kind for schedule in drawn for happening in schedule.happenings)

@@ -108,7 +108,7 @@ class FleetLife(RuleBasedStateMachine):
         settled = self.fleet.release(slot, self._outcome(slot, how, *flags), self.now)
         assert settled.task.history[: len(slot.task.history)] == slot.task.history, "history was rewritten"
         for loser in settled.losers:
-            assert settled.done
+            assert settled.done or settled.dead
             self.flying.remove(loser)
             assert self.fleet.abandon(loser) is None
         if settled.aside:

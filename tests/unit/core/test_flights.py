@@ -1,16 +1,17 @@
 """Second copies of rows, and what becomes of them, asked of a whole fleet."""
 
-from fleet_tries import bad, fleet_of, member, picked, scored, task, unclear, warm_up, window_of
+from fleet_tries import bad, fleet_of, member, overflow, picked, scored, task, unclear, warm_up, window_of
 
 from scorer.core.fleet import Fleet, Slot
+from scorer.core.task import Attempt
 
 
-def two_copies() -> tuple[Fleet, Slot, Slot]:
+def two_copies(history: tuple[Attempt, ...] = ()) -> tuple[Fleet, Slot, Slot]:
     """A row whose first copy hangs, and the second that another host took when nothing else was left."""
     fleet = fleet_of(member("a", slots=1), member("b", slots=1))
     for name in "ab":
         warm_up(fleet, name)
-    window = window_of(task(0))
+    window = window_of(task(0, history=history))
     window.last = True
     first = picked(fleet, "a", window, 0.0)
     second = picked(fleet, "b", window, 60.0)
@@ -80,6 +81,24 @@ def test_a_copy_that_fails_leaves_the_row_to_the_other_which_remembers() -> None
     last = fleet.release(first, bad("a"), 62.0)
     assert not last.aside
     assert [a.host for a in last.task.history] == ["b", "a"]
+
+
+def test_a_row_that_no_try_can_help_is_dead_though_its_other_copy_still_runs() -> None:
+    fleet, first, second = two_copies()
+    settled = fleet.release(second, overflow("b"), 61.0)
+    assert settled.dead
+    assert not settled.aside
+    assert settled.losers == (first,)
+    assert fleet.abandon(first) is None
+    assert fleet.keys() == set()
+
+
+def test_a_row_with_all_its_charges_is_left_to_the_copy_that_still_runs() -> None:
+    fleet, first, second = two_copies(history=tuple(bad(name).attempt for name in "cd"))
+    settled = fleet.release(second, bad("b"), 61.0)
+    assert settled.aside
+    assert (settled.dead, settled.losers) == (None, ())
+    assert fleet.release(first, scored(), 62.0).done
 
 
 def test_a_copy_that_is_given_up_leaves_the_row_to_the_other() -> None:
