@@ -8,6 +8,9 @@ A kept-alive connection may have died unnoticed (a server restarted, or ended it
 was never read, and is sent once more at once, on a connection that is certainly new. All three must hold: the
 connection was a used one, not a byte came back, and it broke within STALE_WITHIN_S. Anything else may have been read,
 and a second sending could run a row twice or feed a poisonous row to a host that it just brought down.
+
+A machine that vanishes in the middle of a request is found out by the system's own keep-alive after two minutes of
+silence, long before the deadline of a long row. Shorter absences cost nothing: the answer comes when it is back.
 """
 
 import asyncio
@@ -36,6 +39,10 @@ Connect = Callable[[HostConfig], httpx.AsyncBaseTransport]
 T = TypeVar("T")
 
 STALE_WITHIN_S = 1.0
+# a connection of which the other machine's kernel, not its server, confirms nothing: asked after so long, so often
+SILENT_S = 60
+ASKED_EVERY_S = 15
+ASKED_TIMES = 4
 NUMERIC_NAMES = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 NUMERIC_ADDRESS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 # the headers of a reply that anybody looks at; httpx takes each of them apart
@@ -57,12 +64,35 @@ def _session(context: ssl.SSLContext, *, keep_alive: bool) -> aiohttp.ClientSess
             limit=0,
             ssl=context,
             resolver=_Resolver(),
+            socket_factory=_watched_socket,
             force_close=not keep_alive,
         ),
         trust_env=False,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Open a socket that breaks when the other machine has vanished: it sleeps, or is off the network.
+
+    Such a machine closes nothing, and a request to it would hang for as long as its row may take.
+    """
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {
+        "TCP_KEEPIDLE": SILENT_S,
+        "TCP_KEEPALIVE": SILENT_S,  # the same on macOS
+        "TCP_KEEPINTVL": ASKED_EVERY_S,
+        "TCP_KEEPCNT": ASKED_TIMES,
+        # Linux: also while what was sent is not confirmed, milliseconds
+        "TCP_USER_TIMEOUT": 1000 * (SILENT_S + ASKED_TIMES * ASKED_EVERY_S),
+    }
+    for name, value in options.items():
+        if hasattr(socket, name):
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return opened
 
 
 def _tls(config: HostConfig) -> ssl.SSLContext:
