@@ -86,8 +86,6 @@ def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
         "TCP_KEEPALIVE": SILENT_S,  # the same on macOS
         "TCP_KEEPINTVL": ASKED_EVERY_S,
         "TCP_KEEPCNT": ASKED_TIMES,
-        # Linux: also while what was sent is not confirmed, milliseconds
-        "TCP_USER_TIMEOUT": 1000 * (SILENT_S + ASKED_TIMES * ASKED_EVERY_S),
     }
     for name, value in options.items():
         if hasattr(socket, name):

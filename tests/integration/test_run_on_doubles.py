@@ -102,11 +102,15 @@ def test_shares_follow_a_host_that_becomes_ten_times_as_fast_midway(desk: Desk) 
 def test_bad_hosts_cost_no_row_and_little_work(desk: Desk) -> None:
     rows = texts(1000)
     desk.dataset(rows)
-    faults = {"hang": 0.03, "drop": 0.03, "server_error": 0.03, "garbage": 0.03, "done_false": 0.03}
+    faults = ("hang", "drop", "server_error", "garbage", "done_false")
+
+    def every_seventh(number: int, _body: Mapping[str, Any]) -> str | None:
+        return None if (number + 1) % 7 else faults[number // 7 % len(faults)]
+
     with serving(
         failing=Spec(fault_for=always("fast_500")),
         flapping=seconds_a_row(0.03),
-        messy=seconds_a_row(0.03, faults=faults),
+        messy=seconds_a_row(0.03, fault_for=every_seventh),
         good=seconds_a_row(0.06),
     ) as doubles:
         desk.hosts(urls(doubles), min_deadline_s=2)

@@ -24,9 +24,6 @@ def why_not() -> str | None:
 pytestmark = pytest.mark.skipif((reason := why_not()) is not None, reason=f"no network of our own: {reason}")
 
 
-@pytest.mark.parametrize("when", ["working", "idle"])
-def test_a_request_to_a_machine_that_has_vanished_does_not_hang_until_its_rows_deadline(when: str) -> None:
-    asked = subprocess.run(
-        ["unshare", "-rn", sys.executable, str(SCRIPT), when], capture_output=True, text=True, check=False
-    )
+def test_a_request_to_a_machine_that_vanished_over_it_does_not_hang_until_its_rows_deadline() -> None:
+    asked = subprocess.run(["unshare", "-rn", sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert asked.stdout.startswith("UnclearFault dropped: connection lost: "), asked.stderr

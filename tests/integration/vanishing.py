@@ -1,7 +1,5 @@
 """A host on a machine of its own that vanishes from the network without a word: `unshare -rn python vanishing.py`.
 
-Argument: `working`, to vanish while it works on a request, or `idle`, to vanish before one is sent.
-
 Two network namespaces are the two machines, a pair of virtual cards the cable between them. Prints what the client
 makes of the request.
 """
@@ -28,11 +26,6 @@ import http.server, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{{}}")
     def do_POST(self):
         print("asked", flush=True)
         sys.stdin.read()
@@ -88,31 +81,19 @@ async def ask(http: Http) -> str:
     return "answered"
 
 
-async def working(http: Http, pid: str, said: IO[str]) -> str:
-    """Let the machine vanish while it works on a request."""
-
-    async def pull() -> None:
-        await asyncio.to_thread(said.readline)
-        vanish(pid)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(pull)
-        return await ask(http)
-
-
-async def idle(http: Http, pid: str, _: IO[str]) -> str:
-    """Let the machine vanish before the request, which goes out on a connection that was good a moment ago."""
-    await http.ask("/api/version")
-    vanish(pid)
-    return await ask(http)
-
-
-async def main(when: str) -> str:
-    """Return what became of the request."""
+async def main() -> str:
+    """Return what becomes of a request when the machine vanishes while it works on it."""
     config = HostConfig(name="laptop", url=f"http://{THERE}:{PORT}")
     with another_machine() as (pid, said):
         http = Http(config, transport.aiohttp_transport(config))
-        became = await {"working": working, "idle": idle}[when](http, pid, said)
+
+        async def pull() -> None:
+            await asyncio.to_thread(said.readline)
+            vanish(pid)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(pull)
+            became = await ask(http)
         await http.close()
         return became
 
@@ -120,4 +101,4 @@ async def main(when: str) -> str:
 if __name__ == "__main__":
     # seconds, where it takes minutes in earnest
     transport.SILENT_S, transport.ASKED_EVERY_S, transport.ASKED_TIMES = 1, 1, 2
-    print(asyncio.run(main(sys.argv[1])))  # noqa: T201
+    print(asyncio.run(main()))  # noqa: T201
