@@ -1,6 +1,7 @@
 """Fleets, rows and outcomes in a few words, for tests of who gets a row and what becomes of it."""
 
 import random
+from collections.abc import Collection
 
 from scorer.core.fleet import Fleet, Member, Settled, Slot
 from scorer.core.task import Attempt, Blame, Failed, Outcome, Reply, Scored, Task, TaskKey
@@ -20,8 +21,8 @@ def task(row: int, *, chars: int = 100, history: tuple[Attempt, ...] = (), model
     return Task(TaskKey(model, row, 0), "u", chars, history=history)
 
 
-def fleet_of(*members: Member) -> Fleet:
-    fleet = Fleet(random.Random(0))
+def fleet_of(*members: Member, proven: Collection[str] = ()) -> Fleet:
+    fleet = Fleet(random.Random(0), proven=proven)
     fleet.configure(members)
     for one in members:
         fleet.join(one, 0.0)

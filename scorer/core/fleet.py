@@ -18,7 +18,7 @@ that left takes nothing.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -71,10 +71,11 @@ class Settled(NamedTuple):
 class Fleet:
     """All hosts of a run and the rows they have in flight. `priced` false: first come, first served.
 
+    `proven` names the hosts that have done rows of this job in an earlier run.
     `changes` counts how often it changed how much a host takes at once, or whether it takes anything.
     """
 
-    def __init__(self, rng: random.Random, *, priced: bool = True) -> None:
+    def __init__(self, rng: random.Random, *, priced: bool = True, proven: Collection[str] = ()) -> None:
         self._rng = rng
         self._priced = priced
         self._hosts: dict[str, HostState] = {}
@@ -84,7 +85,7 @@ class Fleet:
         self._contexts = Contexts(self._configured, self._market.ratio)
         self._last_rows = LastRows(self._hosts, self._market)
         self._flights = Flights()
-        self._suspicion = Suspicion(self._hosts)
+        self._suspicion = Suspicion(self._hosts, proven)
         self._numbers = 0
         self._replies = 0
         self._window = Window()
@@ -131,6 +132,8 @@ class Fleet:
         host = self._hosts.get(member.name)
         if host is None or host.member != member:
             running = host.running if host else {}
+            if host is not None:
+                self._suspicion.replaced(member.name)
             host = HostState(member, Breaker(self._rng), Limit(member.slots, now, self._rng), running=running)
             self._hosts[member.name] = host
         elif host.breaker.state is not BreakerState.CLOSED:
@@ -213,7 +216,8 @@ class Fleet:
             put_aside = self._suspicion.garbage(host, flight.task, now)
             for name in put_aside:
                 self._tell_market(self._hosts[name])
-            return Settled(flight.task, done=True, losers=self._flights.end(flight), put_aside=put_aside)
+            losers = self._flights.end(flight)
+            return Settled(flight.task, done=True, losers=losers, put_aside=put_aside)
         settled = self._failed(host, flight.task if flight else slot.task, outcome, slot, now)
         self._pausing.add(slot.host)
         self._tell_market(host)
@@ -224,7 +228,8 @@ class Fleet:
             return settled
         if settled.dead and settled.attempt and settled.attempt.permanent:
             # nor can the other copy help the row, which may hang for all of its deadline
-            return settled._replace(losers=self._flights.end(flight))
+            losers = self._flights.end(flight)
+            return settled._replace(task=flight.task, losers=losers)
         return settled._replace(aside=True, dead=None)
 
     def abandon(self, slot: Slot) -> Task | None:
@@ -350,7 +355,7 @@ class Fleet:
         """Return the factor by which a row's history makes it dear to a host; infinite while others are to try it."""
         if task.history and not self._contexts.can_take(host.member, task):
             return np.inf
-        if not task.failed_on(host.member.name):
+        if not host.has_failed(task):
             # a row that failed elsewhere cannot tell whether this one is sane
             return DEAR if host.on_trial and task.history else 1.0
         return np.inf if self._untried_elsewhere(host, task, now) else DEAR
@@ -416,8 +421,8 @@ class Fleet:
             return Settled(task, attempt=attempt)
         if attempt.kind is FaultKind.DEADLINE:
             host.missed(slot.deadline_s)
-        if attempt.kind is FaultKind.BAD_REQUEST and not host.completed:
-            attempt, unusable = self._suspicion.refused(host, attempt, now)
+        if attempt.kind is FaultKind.BAD_REQUEST and self._suspicion.in_doubt(host, task):
+            attempt, unusable = self._suspicion.refused(host, task, attempt, now)
             return Settled(task._replace(history=(*task.history, attempt)), attempt=attempt, unusable=unusable)
         if host.failed(task, outcome, now, self._rng):
             self._suspicion.unreachable(host, now)
@@ -455,7 +460,7 @@ class Fleet:
             other is not host
             and other.in_service
             and not (hurried and other.rests_s(now) > LONG_REST_S)
-            and not task.failed_on(other.member.name)
+            and not other.has_failed(task)
             and self._contexts.can_take(other.member, task)
             for other in self._hosts.values()
         )

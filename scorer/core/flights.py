@@ -62,7 +62,8 @@ class Flights:
         return flight
 
     def end(self, flight: Flight) -> tuple[Slot, ...]:
-        """Take the other copies of a row whose fate is known out of flight, and return them."""
+        """Take the other copies of a row whose fate is known out of flight, and return them; they were tries, too."""
         if flight.copies:
             del self._by_key[flight.task.key]
+            flight.task = flight.task._replace(tries=flight.task.tries + len(flight.copies))
         return tuple(flight.copies)

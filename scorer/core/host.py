@@ -13,7 +13,7 @@ from typing import NamedTuple
 from scorer.core.estimate import Pace
 from scorer.core.health import Breaker, BreakerState, Validity
 from scorer.core.limit import Limit
-from scorer.core.task import Blame, Failed, Task
+from scorer.core.task import Blame, Failed, Task, TaskKey
 from scorer.errors import FaultKind
 
 MIN_HOLD_S = 1.0
@@ -85,7 +85,7 @@ class HostState:
     held_until: list[float] = field(default_factory=list)
     paused_until: float = 0.0
     busy_in_a_row: int = 0
-    refused: int = 0
+    refused: set[TaskKey] = field(default_factory=set)
     refused_at: float = -math.inf
     completed: int = 0
     last_fault: str | None = None
@@ -112,6 +112,10 @@ class HostState:
     def is_open(self) -> bool:
         """Whether it must prove itself (be probed and warmed) before it gets rows again."""
         return self.breaker.state is BreakerState.OPEN
+
+    def has_failed(self, task: Task) -> bool:
+        """Whether it has failed or refused this row, for which another is then the better choice."""
+        return task.failed_on(self.member.name) or task.key in self.refused
 
     def free(self, now: float) -> int:
         """Slots that may take a row now."""

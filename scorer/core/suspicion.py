@@ -2,7 +2,8 @@
 
 * What was in flight while this machine or its network was away blames nobody. When half of the hosts cannot be reached
   at once, it is taken to have been away.
-* A host that refuses all of its first requests does not like their form: the rows are innocent.
+* A host that refuses each of its first rows does not like the form of our requests: the rows are innocent. One row
+  alone says nothing of that: if there is no other to try, its second refusal counts against it.
 * A bad completion counts against its host once another host could do the row. A row that nobody can do says nothing of
   anybody, and which rows a host gets is no accident.
 
@@ -10,7 +11,7 @@ It looks at hosts side by side; what one host's own faults do to it is `host.py`
 seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from scorer.core.host import HostState, Slot
@@ -23,15 +24,23 @@ LOCAL_BACKOFF_S = 5.0
 
 
 class Suspicion:
-    """What failed tries say about hosts together. `hosts` are those that joined, and may grow."""
+    """What failed tries say about hosts together. `hosts` are those that joined, and may grow.
 
-    def __init__(self, hosts: Mapping[str, HostState]) -> None:
+    `proven` names hosts that have done rows of this job in an earlier run: they like the form of its requests.
+    """
+
+    def __init__(self, hosts: Mapping[str, HostState], proven: Collection[str] = ()) -> None:
         self._hosts = hosts
+        self._proven = set(proven)
         self._away_at = float("-inf")
 
     def away(self, now: float) -> None:
         """Note that this machine or its network was away: requests sent before blame nobody when they end badly."""
         self._away_at = now
+
+    def replaced(self, name: str) -> None:
+        """Note that something else stands in `hosts.toml` under a host's name now."""
+        self._proven.discard(name)
 
     def absolve(self, slot: Slot, attempt: Attempt) -> Attempt:
         """Blame nobody for what ended badly because this machine or its network was away."""
@@ -50,16 +59,22 @@ class Suspicion:
             for each in recent:
                 each.breaker.open(now, backoff_s=LOCAL_BACKOFF_S)
 
-    def refused(self, host: HostState, attempt: Attempt, now: float) -> tuple[Attempt, str | None]:
+    def refused(self, host: HostState, task: Task, attempt: Attempt, now: float) -> tuple[Attempt, str | None]:
         """Blame a host that never did a row for refusing one; say with it why the host is unusable, if it is by now."""
-        host.refused += 1
+        host.refused.add(task.key)
         host.hold(now)
         host.last_fault = f"{attempt.kind}: {attempt.message}"
-        unusable = f"refused its first {host.refused} requests: {attempt.message}"
+        unusable = f"refused its first {len(host.refused)} rows: {attempt.message}"
         return (
             replace(attempt, blame=Blame.HOST, permanent=False),
-            unusable if host.refused >= MAX_REFUSED else None,
+            unusable if len(host.refused) >= MAX_REFUSED else None,
         )
+
+    def in_doubt(self, host: HostState, task: Task) -> bool:
+        """Whether it is the host, and not the row, when this host calls the row's request bad."""
+        if host.completed or host.member.name in self._proven:
+            return False
+        return task.key not in host.refused or len(host.refused) >= MAX_REFUSED
 
     def garbage(self, able: HostState, task: Task, now: float) -> tuple[str, ...]:
         """Hold a row's bad completions against hosts, now that `able` did it; return those that this puts aside."""

@@ -367,7 +367,7 @@ class _Run:
         seams = self._around.seams
         publisher = self._publisher(folder, queue, spec)
         publisher.recover()
-        fleet = Fleet(seams.rng)
+        fleet = Fleet(seams.rng, proven=queue.hosts_that_scored())
         lives = Lives(terms, fleet, seams.rng, seams.wall, self._around.claims)
         for life in members:
             lives.add(life)

@@ -127,6 +127,11 @@ class Queue:
         with self._database.read() as db:
             return elapsed_s(db)
 
+    def hosts_that_scored(self) -> set[str]:
+        """The names of the hosts that have done rows of this job, of whatever model."""
+        with self._database.read() as db:
+            return set(db.execute(select(sql.host_tally.c.host).where(sql.host_tally.c.rows > 0)).scalars())
+
     def dead_kinds(self) -> dict[str, int]:
         """How many tasks died of each kind, the most frequent first."""
         dead = select(sql.dead.c.kind, func.count().label("tasks")).group_by(sql.dead.c.kind)

@@ -11,6 +11,7 @@ from invariants import check_invariants
 from simulation.told import kinds, marks
 from simulation.world import Asked, Faults, SimHost, Transport, World
 
+from scorer.jobs.mend import retry
 from scorer.queue import Queue
 
 LONG = "word " * 1000
@@ -136,6 +137,43 @@ def test_a_row_that_the_only_host_calls_a_bad_request_is_dead_at_once(tmp_path: 
     assert ended.counts.dead == len(refusers(world)) > 10
     assert {len(names) for names in refusers(world).values()} == {1}
     check_invariants(world.job, expected=100)
+
+
+@pytest.fixture
+def bad_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host calls the request for a text that begins with BAD a bad one."""
+    real = Transport._answer
+
+    async def answer(transport: Transport, request: httpx.Request, asked: Asked) -> httpx.Response:
+        asked.fault = "bad_request" if asked.user.startswith("BAD") else asked.fault
+        return await real(transport, request, asked)
+
+    monkeypatch.setattr(Transport, "_answer", answer)
+
+
+@pytest.mark.usefixtures("bad_rows")
+@pytest.mark.parametrize("slots", [None, 1, 4])
+@pytest.mark.parametrize("bad", [1, 2])
+def test_bad_rows_that_come_first_do_not_condemn_the_only_host(tmp_path: Path, bad: int, slots: int | None) -> None:
+    texts = [*(f"BAD {row}" for row in range(bad)), *(f"text {row}" for row in range(30))]
+    world = World(tmp_path, [SimHost("only", 1.0, slots=slots or 2)], texts=texts, slots=slots)
+    counts = world.run().counts
+    assert (counts.done, counts.dead) == (30, bad)
+    assert max(len(names) for names in refusers(world).values()) == 2
+    check_invariants(world.job, expected=30 + bad)
+
+
+@pytest.mark.usefixtures("bad_rows")
+@pytest.mark.parametrize("names", ["a", "abc"])
+def test_dead_rows_that_nobody_takes_are_dead_again_after_a_retry(tmp_path: Path, names: str) -> None:
+    texts = [f"{'BAD' if row % 6 == 5 else 'text'} {row}" for row in range(36)]
+    world = World(tmp_path, [SimHost(name, 1.0) for name in names], texts=texts)
+    assert world.run().counts.dead == 6
+    assert retry(world.job, kind=None, num_ctx=None, num_predict=None)
+    counts = world.run().counts
+    assert (counts.done, counts.dead) == (30, 6)
+    assert "host_left_out" not in kinds(world)
+    check_invariants(world.job, expected=36)
 
 
 def test_what_a_suspended_machine_broke_is_held_against_no_row_even_after_a_restart(tmp_path: Path) -> None:

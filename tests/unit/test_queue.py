@@ -229,7 +229,12 @@ class TestCommit:
         again = Queue.open(path, NOW + 5)
         assert again.counts() == Counts(8, 1, 1)
         assert len(again.pending("m", None, 1)[0].history) == 1
+        assert again.hosts_that_scored() == {entries.done(0).host}
         again.close()
+
+    def test_only_hosts_with_a_score_count_as_such_that_scored(self, queue: Queue) -> None:
+        queue.commit([entries.died(1), entries.tried(2)], NOW)
+        assert queue.hosts_that_scored() == set()
 
 
 class TestRevive:

@@ -59,6 +59,7 @@ def test_the_first_answer_wins_and_the_other_copy_is_to_be_cancelled() -> None:
     fleet, first, second = two_copies()
     settled = fleet.release(second, scored(), 61.0)
     assert (settled.done, settled.losers) == (True, (first,))
+    assert settled.task.tries == 1, "the copy that lost was sent, too"
     assert fleet.abandon(first) is None
     assert fleet.in_flight() == 0
 
@@ -89,6 +90,7 @@ def test_a_row_that_no_try_can_help_is_dead_though_its_other_copy_still_runs() -
     assert settled.dead
     assert not settled.aside
     assert settled.losers == (first,)
+    assert settled.task.tries == 2
     assert fleet.abandon(first) is None
     assert fleet.keys() == set()
 

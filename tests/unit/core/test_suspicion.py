@@ -68,7 +68,7 @@ def test_when_every_hosts_answers_are_invalid_it_is_the_rows_and_nobody_is_put_a
     assert not fleet.is_open("b")
 
 
-def test_a_host_that_refuses_its_first_requests_is_left_out_after_three_and_the_rows_are_innocent() -> None:
+def test_a_host_that_refuses_its_first_rows_is_left_out_after_three_and_the_rows_are_innocent() -> None:
     fleet = fleet_of(member("a"), member("b"))
     for number in range(3):
         settled = one_try(fleet, "a", called_bad("a"), 10.0 * number, number)
@@ -77,7 +77,58 @@ def test_a_host_that_refuses_its_first_requests_is_left_out_after_three_and_the_
         assert not settled.task.failed_on("a")
         assert (settled.unusable is not None) == (number == 2)
     assert settled.unusable is not None
-    assert "refused its first 3 requests" in settled.unusable
+    assert "refused its first 3 rows" in settled.unusable
+
+
+def test_a_host_that_was_left_out_for_its_refusals_kills_no_row_when_it_comes_back() -> None:
+    fleet = fleet_of(member("a"))
+    for now, row in enumerate((0, 1, 2, 1)):
+        settled = one_try(fleet, "a", called_bad("a"), 10.0 * now, row)
+        assert settled.dead is None
+        assert [a.blame for a in settled.task.history] == [Blame.HOST]
+    assert settled.unusable
+
+
+def test_a_row_that_a_host_refuses_as_its_first_one_comes_after_the_others() -> None:
+    fleet = fleet_of(member("a", slots=1))
+    waiting = rows(3)
+    back = fleet.release(picked(fleet, "a", waiting, 0.0), called_bad("a"), 0.0).task
+    assert back.key.row == 0
+    waiting.add(back, first=True)
+    assert picked(fleet, "a", waiting, 10.0).task.key.row == 1
+
+
+def test_a_row_that_two_new_hosts_refused_is_still_given_to_them() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    back = one_try(fleet, "a", called_bad("a"), 0.0).task
+    waiting = window_of(back)
+    assert fleet.pick("a", waiting, 10.0) is None, "b is to try it first"
+    back = fleet.release(picked(fleet, "b", waiting, 10.0), called_bad("b"), 10.0).task
+    assert picked(fleet, "a", window_of(back), 20.0).task.key == back.key
+
+
+def test_one_row_that_the_only_host_refuses_twice_is_dead_and_the_host_is_not_left_out() -> None:
+    fleet = fleet_of(member("a"))
+    first = one_try(fleet, "a", called_bad("a"), 0.0)
+    assert (first.dead, first.unusable) == (None, None)
+    second = fleet.release(picked(fleet, "a", window_of(first.task), 10.0), called_bad("a"), 10.0)
+    assert second.unusable is None
+    assert second.dead is not None
+    assert second.dead.kind == "bad_request"
+
+
+def test_a_host_that_did_rows_of_the_job_before_is_believed_about_its_first_one_now() -> None:
+    fleet = fleet_of(member("a"), proven={"a"})
+    for row in range(5):
+        settled = one_try(fleet, "a", called_bad("a"), 10.0 * row, row)
+        assert settled.unusable is None
+        assert settled.dead is not None
+
+
+def test_what_is_new_under_a_proven_hosts_name_must_do_a_row_first() -> None:
+    fleet = fleet_of(member("a"), proven={"a"})
+    fleet.join(member("a", num_ctx=8192), 1.0)
+    assert one_try(fleet, "a", called_bad("a"), 2.0).dead is None
 
 
 def test_when_half_of_the_hosts_are_gone_at_once_it_is_our_network_and_nobody_is_blamed() -> None:
