@@ -388,6 +388,9 @@ class World:
     def run(self, *, events: Callable[["World"], object] | None = None, **changes: object) -> Ended:
         """Run the job to its end in virtual time; `events` is an async function run beside it."""
         rng = random.Random(self.seed)
+        for host in self.hosts:
+            # the clock begins anew
+            host.wakes.clear()
         _make_scheduling_deterministic(self.seed)
         clock = trio.testing.MockClock(autojump_threshold=0)
 
