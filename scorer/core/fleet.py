@@ -295,8 +295,8 @@ class Fleet:
         return self._slots
 
     def away(self, now: float) -> None:
-        """Note that this machine or its network was away: requests sent before blame nobody when they end badly."""
-        self._suspicion.away(now)
+        """Note that this machine was away until now: requests sent before blame nobody when they end badly."""
+        self._suspicion.woke(now)
 
     def view(self, name: str, now: float) -> HostView | None:
         """Return a host as the display shows it, None before it joined."""
@@ -415,7 +415,7 @@ class Fleet:
             self._tell_contexts()
 
     def _failed(self, host: HostState, task: Task, outcome: Failed, slot: Slot, now: float) -> Settled:
-        attempt = self._suspicion.absolve(slot, outcome.attempt)
+        attempt = self._suspicion.absolve(host, slot, outcome.attempt, now)
         task = task._replace(tries=task.tries + attempt.sent)
         if attempt.blame is Blame.NOBODY:
             return Settled(task, attempt=attempt)

@@ -126,7 +126,8 @@ def verdict(history: Sequence[Attempt], takers: int, *, larger_context: bool) ->
         return None if larger_context else Dead(last.kind, last.message)
     if last.permanent:
         return Dead(last.kind, last.message)
-    downed = {a.host for a in history if a.downed}
+    # one that blames nobody is kept too, and read again by the next start
+    downed = {a.host for a in history if a.downed and a.blame is not Blame.NOBODY}
     if len(downed) >= POISONED_HOSTS:
         hosts = ", ".join(sorted(downed))
         return Dead(FaultKind.POISON, f"hosts went down right after this row: {hosts}")

@@ -304,6 +304,9 @@ class Dispatcher:
     # -- what became of it ------------------------------------------------------------------------------------------
 
     def _settle(self, life: Life, slot: Slot, served: Served, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            # it may have broken as this machine woke up, before anyone has looked
+            self._mind_the_clock()
         if life.retired:
             outcome = _of_old(outcome)
         settled = self._fleet.release(slot, outcome, anyio.current_time())
@@ -402,7 +405,11 @@ class Dispatcher:
             self._wake.set()
 
     def _mind_the_clock(self) -> None:
-        """Requeue what was in flight when the wall clock ran ahead: this machine slept, the connections are dead."""
+        """Requeue what was in flight when the wall clock ran ahead: this machine slept, the connections are dead.
+
+        Each second is not enough: what breaks on waking fails at once, and nobody may be blamed for it. So no failed
+        try is settled before this has been asked.
+        """
         offset = self._seams.wall() - anyio.current_time()
         ahead, self._wall_offset = offset - self._wall_offset, offset
         if ahead > WALL_JUMP_S:

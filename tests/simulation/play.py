@@ -18,6 +18,7 @@ from typing import NoReturn
 import anyio
 from invariants import check_invariants
 from simulation.schedule import LONGEST_CHARS, OTHER_DIGEST, Happening, Schedule
+from simulation.told import lost_over_a_sleep
 from simulation.world import World, expected_score
 from virtual import inline
 
@@ -209,7 +210,11 @@ class Play:
         if world.slots is not None:
             assert all(host.most_running <= world.slots for host in world.hosts), "more in flight than allowed"
         well = world.hosts[0]
-        assert not {a.ended for a in well.asked} - {"answered", "overflow", "cancelled"}
+        ours = {"broken"} if any(happening.breaks for happening in self._schedule.happenings) else set()
+        assert not {a.ended for a in well.asked} - {"answered", "overflow", "cancelled"} - ours
+        blamed, put_aside = lost_over_a_sleep(world)
+        assert blamed <= {"nobody"}, f"what this machine slept over was held against {blamed}"
+        assert not put_aside, "what this machine slept over was held against hosts"
 
     def _check_death(self, row: dict[str, object], text: str | None, hosts: set[str], left: set[str]) -> None:
         """`hosts` are those charged with it, `left` those that took rows when it died."""
@@ -264,12 +269,13 @@ def _in_service_at_deaths(events: Iterable[Event]) -> dict[int, set[str]]:
 
 
 async def _suspend(world: World, happening: Happening) -> None:
-    """The wall clock is an hour ahead, and every connection is dead when the machine wakes up."""
-    await anyio.sleep(happening.at_s)
-    world.wall_ahead_s += SUSPENDED_S
-    now = anyio.current_time()
-    for host in world.hosts[1:]:
-        host.faults.down = (*host.faults.down, (now, now + 1.0))
+    """The wall clock is an hour ahead when the machine wakes up, and it reaches only one host at once."""
+    for after_s in (happening.at_s, *happening.again_s):
+        await anyio.sleep(after_s)
+        world.suspend(SUSPENDED_S, breaks=happening.breaks)
+        now = anyio.current_time()
+        for host in world.hosts[1:]:
+            host.faults.down = (*host.faults.down, (now, now + 1.0))
 
 
 async def _little_space(world: World, happening: Happening) -> None:
@@ -366,9 +372,10 @@ def _stored(job: Path) -> dict[int, str | None]:
 
 
 def _charges(job: Path) -> dict[int, set[str]]:
-    """The hosts whose failed tries are held against each row."""
+    """The hosts whose failed tries are held against each row; of tries that blame nobody none may be."""
     held: dict[int, set[str]] = {}
     with closing(sqlite3.connect(f"file:{job / 'queue.sqlite'}?mode=ro", uri=True)) as db:
-        for row, host in db.execute("SELECT row, host FROM attempt WHERE blame IN ('row', 'unclear') OR downed"):
+        charged = "blame IN ('row', 'unclear') OR (blame = 'host' AND downed)"
+        for row, host in db.execute(f"SELECT row, host FROM attempt WHERE {charged}"):
             held.setdefault(row, set()).add(host)
     return held

@@ -6,7 +6,7 @@ finish. The other hosts get one or two ills each; the machine that the job runs 
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from simulation.world import Faults, SimHost
@@ -28,12 +28,17 @@ EVENTS = ("suspend", "disk_full", "interrupt", "crash_point", "crash_disk", "joi
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that happens to the run itself: what, when (virtual seconds), for how long, at which named place."""
+    """Something that happens to the run itself: what, when (virtual seconds), for how long, at which named place.
+
+    `again_s`: it happens again after each of these. `breaks`: with it every connection breaks.
+    """
 
     kind: str
     at_s: float
     for_s: float = 0.0
     place: str = ""
+    again_s: tuple[float, ...] = ()
+    breaks: bool = False
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ def draw(seed: int) -> Schedule:
         seed=seed,
         span_s=span_s,
         hosts=hosts,
-        happenings=[_happening(rng, kind, span_s) for kind in kinds],
+        happenings=[_restless(seed, _happening(rng, kind, span_s)) for kind in kinds],
         slots=rng.choice((None, None, 1, 2, 4)),
         deadline_s=rng.uniform(3.0, 20.0),
         part_rows=rng.choice((40, 80, 10_000)),
@@ -93,6 +98,18 @@ def _row_s(rng: random.Random, rows: int, span_s: float, hosts: int) -> float:
 def _happening(rng: random.Random, kind: str, span_s: float) -> Happening:
     place = f"{rng.choice(RUNNING_PLACES)}:{rng.randint(1, 4)}" if kind == "crash_point" else ""
     return Happening(kind, rng.uniform(0.05, 0.8) * span_s, rng.uniform(0.05, 0.5) * span_s, place)
+
+
+def _restless(seed: int, happening: Happening) -> Happening:
+    """Let half of the suspended machines wake up to broken connections, and some fall asleep again and again.
+
+    So soon again that the same rows are in flight. The chance is its own: whatever else a seed says stays as it is.
+    """
+    rng = random.Random(f"restless {seed}")
+    if happening.kind != "suspend" or rng.random() < 0.5:
+        return happening
+    again_s = tuple(rng.uniform(0.2, 2.5) for _ in range(rng.randint(0, 5)))
+    return replace(happening, again_s=again_s, breaks=True)
 
 
 # -- what hosts suffer from --------------------------------------------------------------------------------------------

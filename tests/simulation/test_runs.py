@@ -1,5 +1,6 @@
 """Whole runs of the real dispatcher in virtual time."""
 
+from collections import Counter
 from pathlib import Path
 
 import anyio
@@ -7,6 +8,7 @@ import httpx
 import pytest
 from anyio.abc import TaskGroup
 from invariants import check_invariants
+from simulation.told import kinds, lost_over_a_sleep, marks
 from simulation.world import Asked, Faults, SimHost, Transport, World, expected_score
 
 from scorer.core.fleet import Fleet, Slot
@@ -213,14 +215,58 @@ def test_long_rows_wait_for_the_absent_host_that_can_hold_them(tmp_path: Path) -
 
 
 def test_a_suspended_machine_blames_nobody(tmp_path: Path) -> None:
-    world = World(tmp_path, [SimHost("a", 5.0), SimHost("b", 5.0)], rows=60)
+    """Every connection breaks as it wakes up, whether the clocks are looked at just then or a second later."""
+    for between_two_looks_s in (0.0, 0.3, 0.9):
+        world = World(tmp_path / str(between_two_looks_s), [SimHost("a", 5.0), SimHost("b", 5.0)], rows=60, slots=2)
+        for host in world.hosts:
+            host.slots = 2
+
+        async def suspend(world: World, later_s: float = between_two_looks_s) -> None:
+            await anyio.sleep(50 + later_s)
+            world.suspend(3600.0)
+
+        assert world.run(events=suspend).counts.done == 60
+        assert world.faults()["broken"] == 4
+        assert Counter(kinds(world))["clock_jump"] == 1
+        assert "host_down" not in kinds(world)
+        assert set(marks(world)) <= {("nobody", "dropped")}
+        finished(world)
+
+
+def test_a_machine_that_wakes_up_off_the_network_blames_no_row(tmp_path: Path) -> None:
+    """Rows so long that the same ones are in flight at one sleep after the other."""
+    naps = [50.5 + 200 * number for number in range(10)]
+    gone = Faults(down=tuple((nap, nap + 3.0) for nap in naps))
+    world = World(tmp_path, [SimHost(n, 100.0, 2, faults=gone) for n in "abc"], rows=60, slots=2, patience_s=1e5)
 
     async def suspend(world: World) -> None:
-        await anyio.sleep(50)
-        world.wall_ahead_s = 3600.0
+        for nap in naps:
+            await anyio.sleep(nap - anyio.current_time())
+            world.suspend(3600.0)
 
-    assert world.run(events=suspend).counts.done == 60
-    assert any(event.kind == "clock_jump" for event in world.view.events)
+    ended = world.run(events=suspend)
+    assert (ended.counts.done, ended.counts.dead) == (60, 0)
+    assert world.faults()["broken"] > 20
+    assert lost_over_a_sleep(world) == ({"nobody"}, [])
+    assert {blame for blame, _ in marks(world)} == {"nobody"}
+    finished(world)
+
+
+@pytest.mark.parametrize("set_by_s", [3600.0, -3600.0])
+def test_a_wall_clock_that_is_set_blames_nobody_and_loses_nothing(tmp_path: Path, set_by_s: float) -> None:
+    hosts = [SimHost("a", 2.0, faults=Faults(drop=0.05)), SimHost("b", 5.0)]
+    world = World(tmp_path, hosts, rows=100, slots=1)
+
+    async def set_clock(world: World) -> None:
+        await anyio.sleep(50.5)
+        world.wall_ahead_s += set_by_s
+
+    assert world.run(events=set_clock).counts.done == 100
+    assert Counter(kinds(world))["clock_jump"] == (set_by_s > 0)
+    faults = world.faults()
+    assert faults["cancelled"] == (2 if set_by_s > 0 else 0), "what was in flight"
+    assert faults["answered"] == 100
+    assert len(marks(world)) == faults["drop"]
     finished(world)
 
 

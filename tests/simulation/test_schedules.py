@@ -41,6 +41,9 @@ def test_every_ill_and_every_event_is_drawn_in_the_schedules_of_a_push() -> None
     drawn = [draw(seed) for seed in range(BLOCKS * BLOCK)]
     events = Counter(happening.kind for schedule in drawn for happening in schedule.happenings)
     assert min(events[kind] for kind in EVENTS) >= BLOCKS
+    restless = [happening for schedule in drawn for happening in schedule.happenings if happening.breaks]
+    assert len(restless) >= BLOCKS
+    assert sum(bool(happening.again_s) for happening in restless) >= BLOCKS // 2
     assert all(len(schedule.texts) >= 200 and len(schedule.hosts) >= 3 for schedule in drawn)
     for name in ("hang", "late", "drop", "garbage", "truncate", "slow", "down", "fails_fast"):
         assert sum(bool(getattr(host.faults, name)) for s in drawn for host in s.hosts) >= BLOCKS, name

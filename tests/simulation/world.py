@@ -33,6 +33,7 @@ from scorer.jobs.submit import RunOptions, draft, existing
 EPOCH_S = 1_700_000_000.0
 MODEL = "judge:7b"
 DIGEST = "ab" * 32
+OVER_A_SLEEP = "over a sleep"
 
 SCORE_TEMPLATE = """
 name = "sim"
@@ -125,12 +126,19 @@ class SimHost:
     running: int = 0
     most_running: int = 0
     loaded: bool = False
+    wakes: list[float] = field(default_factory=list)
+    connections: list[anyio.CancelScope] = field(default_factory=list)
 
     def is_down(self, now: float) -> bool:
         return any(begin <= now < end for begin, end in self.faults.down)
 
     def digest_at(self, now: float) -> str:
         return self.exchange[1] if self.exchange is not None and now >= self.exchange[0] else self.digest
+
+    def break_connections(self) -> None:
+        """Break what is being answered now; who asked learns it at once."""
+        for connection in self.connections:
+            connection.cancel()
 
     def factor(self, now: float) -> float:
         return max((f for begin, end, f in self.faults.slow if begin <= now < end), default=1.0)
@@ -200,7 +208,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._copies.begin(asked.user)
         try:
             asked.ended = "cancelled"
-            response = await self._answer(request, asked)
+            response = await self._connected(request, asked)
             asked.ended = "answered" if asked.fault == "none" else asked.fault
             return response
         except httpx.TransportError:
@@ -209,6 +217,21 @@ class Transport(httpx.AsyncBaseTransport):
         finally:
             host.running -= 1
             self._copies.end(asked.user)
+
+    async def _connected(self, request: httpx.Request, asked: Asked) -> httpx.Response:
+        with anyio.CancelScope() as connection:
+            self._host.connections.append(connection)
+            try:
+                return await self._answer(request, asked)
+            finally:
+                self._host.connections.remove(connection)
+        asked.fault = "broken"
+        raise self._lost(request, asked)
+
+    def _lost(self, request: httpx.Request, asked: Asked) -> httpx.ReadError:
+        """What is lost over a sleep of the asking machine says so: nobody may be blamed for it."""
+        over = f" {OVER_A_SLEEP}" if any(asked.at <= wake for wake in self._host.wakes) else ""
+        return httpx.ReadError(f"connection reset by peer{over}", request=request)
 
     async def _too_late(self, asked: Asked) -> httpx.Response:
         took = self._rng.uniform(0, self._host.faults.late_s)
@@ -246,7 +269,7 @@ class Transport(httpx.AsyncBaseTransport):
         if self._host.is_down(self._now()) or asked.fault == "drop":
             asked.fault = "drop"
             self._host.loaded = not self._host.is_down(self._now())
-            raise httpx.ReadError("connection reset by peer", request=request)
+            raise self._lost(request, asked)
         return self._said(asked, took)
 
     def _said(self, asked: Asked, took: float) -> httpx.Response:
@@ -365,6 +388,9 @@ class World:
     def run(self, *, events: Callable[["World"], object] | None = None, **changes: object) -> Ended:
         """Run the job to its end in virtual time; `events` is an async function run beside it."""
         rng = random.Random(self.seed)
+        for host in self.hosts:
+            # the clock begins anew
+            host.wakes.clear()
         _make_scheduling_deterministic(self.seed)
         clock = trio.testing.MockClock(autojump_threshold=0)
 
@@ -399,6 +425,14 @@ class World:
                 self.virtual_s = anyio.current_time() - began
 
         return anyio.run(main, backend="trio", backend_options={"clock": clock})
+
+    def suspend(self, for_s: float, *, breaks: bool = True) -> None:
+        """Let the machine sleep: the wall clock is ahead when it wakes, and every connection `breaks` just then."""
+        self.wall_ahead_s += for_s
+        for host in self.hosts:
+            host.wakes.append(anyio.current_time())
+            if breaks:
+                host.break_connections()
 
     def trace(self) -> list[tuple[str, float, str, str]]:
         """Every chat request of every host, in order, for comparing two runs."""

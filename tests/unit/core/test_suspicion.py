@@ -3,6 +3,8 @@
 from fleet_tries import (
     bad,
     called_bad,
+    downed,
+    failed,
     failed_elsewhere,
     fleet_of,
     member,
@@ -17,7 +19,8 @@ from fleet_tries import (
     window_of,
 )
 
-from scorer.core.task import Blame
+from scorer.core.task import Blame, Failed
+from scorer.errors import FaultKind
 
 
 def test_a_host_that_is_given_what_another_could_not_do_is_not_taken_for_garbage() -> None:
@@ -156,6 +159,48 @@ def test_a_bad_completion_is_the_rows_even_if_we_were_away_meanwhile() -> None:
     slot = picked(fleet, "a", rows(1), 0.0)
     fleet.away(5.0)
     assert len(fleet.release(slot, bad("a"), 6.0).task.history) == 1
+
+
+def dropped(host: str) -> Failed:
+    return failed(host, FaultKind.DROPPED, Blame.UNCLEAR)
+
+
+def test_whom_a_waking_machine_cannot_reach_is_asked_again_soon_and_nobody_is_blamed() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    fleet.away(100.0)
+    for outcome in (downed("a"), refused("b")):
+        slot = picked(fleet, outcome.attempt.host, rows(1), 101.0)
+        beside = picked(fleet, outcome.attempt.host, rows(1, 50), 101.0)
+        for row in (slot, beside):
+            settled = fleet.release(row, outcome, 102.0)
+            assert settled.attempt is not None
+            assert settled.attempt.blame is Blame.NOBODY
+            assert settled.task.history == ()
+        assert fleet.is_open(slot.host)
+        assert fleet.retry_at(slot.host) <= 102.0 + 6.0, "back soon"
+        assert fleet.last_fault(slot.host) == f"{outcome.attempt.kind}: {outcome.attempt.message}"
+
+
+def test_a_connection_that_breaks_soon_after_waking_costs_its_slot_a_second_and_nobody_anything() -> None:
+    fleet = fleet_of(member("a", slots=1))
+    fleet.away(100.0)
+    for now in (101.0, 102.5, 104.0, 105.5, 107.0, 108.5):
+        assert one_try(fleet, "a", dropped("a"), now).task.history == ()
+        assert not fleet.is_open("a")
+        assert fleet.pick("a", rows(1), now + 0.9) is None, "failing fast must never attract work"
+
+
+def test_what_has_nothing_to_do_with_the_network_is_judged_also_soon_after_waking() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    fleet.away(100.0)
+    assert [a.blame for a in one_try(fleet, "a", unclear("a"), 101.0).task.history] == [Blame.UNCLEAR]
+    assert [a.blame for a in one_try(fleet, "a", bad("a"), 103.0).task.history] == [Blame.ROW]
+
+
+def test_some_seconds_after_waking_hosts_are_judged_again() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    fleet.away(100.0)
+    assert [a.blame for a in one_try(fleet, "a", downed("a"), 111.0).task.history] == [Blame.HOST]
 
 
 def test_two_of_five_hosts_gone_is_their_own_fault() -> None:

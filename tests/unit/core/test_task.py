@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +131,12 @@ def test_two_different_hosts_found_down_after_one_row_make_it_poison() -> None:
     assert dead is not None
     assert dead.kind is FaultKind.POISON
     assert dead.message.endswith("a, b")
+
+
+def test_hosts_that_seemed_down_while_we_were_away_make_no_poison() -> None:
+    """Such tries are kept, and come back with the row's history when it is read again."""
+    absolved = [replace(down(host), blame=Blame.NOBODY) for host in "ab"]
+    assert fate(*absolved, down("c"), takers=3) is None
 
 
 @given(st.lists(attempts.map(lambda a: Attempt(a.host, Blame.HOST, a.kind, a.message)), max_size=30), st.integers(0, 5))
