@@ -23,6 +23,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
@@ -192,23 +193,30 @@ def _run_options(
     models = options.get("models", ())
     keep = options.get("keep", ())
     limit = options.get("limit")
+    job = options.get("job")
     for name, value in (("models", models), ("keep", keep)):
         if isinstance(value, str):
             raise UsageError(f"{name} is a list of names, such as {name}=[{value!r}]")
-    dataset = fspath(data) if isinstance(data, str | PathLike) else str(written_rows(data, runs_dir, check))
-    return RunOptions(
-        dataset=dataset,
+        if other := next((item for item in value if not isinstance(item, str)), None):
+            raise UsageError(f"{name} is a list of names, and {other!r} is none")
+    if not isinstance(job, str | None):
+        raise UsageError(f"job={job!r}: give the job's name as a text; runs_dir says in which folder it is")
+    told = RunOptions(
+        dataset="",
         hosts=Path(hosts) if hosts is not None else None,
         prompt=options.get("prompt", "quality"),
         models=tuple(dict.fromkeys(models)),
         columns=dict(options.get("columns", {})),
         keep=tuple(dict.fromkeys(keep)),
-        job=options.get("job"),
+        job=job,
         runs_dir=runs_dir,
         limit=None if limit is None else _whole("limit", limit),
         samples=_whole("samples", options.get("samples", 1), most=MOST_SAMPLES),
         patience_s=_seconds("patience_s", options.get("patience_s", PATIENCE_S)),
     )
+    # after every look at the options: rows may be many, and come from where they come but once
+    dataset = fspath(data) if isinstance(data, str | PathLike) else str(written_rows(data, runs_dir, check))
+    return replace(told, dataset=dataset)
 
 
 def _whole(name: str, value: object, most: int | None = None) -> int:

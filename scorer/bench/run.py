@@ -6,7 +6,7 @@ has changed is refused with the differences.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from scorer.dispatch.events import Event
 from scorer.errors import UsageError
 from scorer.inputs import Dataset
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import RESULTS, check_name, default_name, locked, move_aside
+from scorer.jobs.folder import RESULTS, default_name, locked, move_aside
 from scorer.jobs.hosts.opened import this_machine
 from scorer.jobs.hosts.pull import pull
 from scorer.jobs.hosts.steps import Step
@@ -64,18 +64,9 @@ def run(options: BenchOptions, view: View) -> Ended:
         raise UsageError(
             'which model? --model NAME, once for each, or model = "NAME" under [defaults] in the hosts file'
         )
-    asked = asked_battery(options)
-    name = check_name(options.job) if options.job else default_name("bench", asked.name, models)
-    folder = options.runs_dir / name
-    if options.fresh and (folder / FILE).is_file():
-        with locked(folder):
-            pass
-        view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
-    there = (folder / FILE).is_file()
-    dataset, notes = _reopened(folder, asked) if there else _prepared(folder, asked)
     told = RunOptions(
-        dataset=dataset.source,
-        job=name,
+        dataset="",
+        job=options.job,
         runs_dir=options.runs_dir,
         models=models,
         samples=options.samples,
@@ -83,6 +74,16 @@ def run(options: BenchOptions, view: View) -> Ended:
         allow_mixed_models=options.allow_mixed_models,
         share_hosts=options.share_hosts,
     )
+    asked = asked_battery(options)
+    name = told.job or default_name("bench", asked.name, models)
+    folder = options.runs_dir / name
+    if options.fresh and (folder / FILE).is_file():
+        with locked(folder):
+            pass
+        view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
+    there = (folder / FILE).is_file()
+    dataset, notes = _reopened(folder, asked) if there else _prepared(folder, asked)
+    told = replace(told, dataset=dataset.source, job=name)
     drafted = Draft(_spec(asked, dataset, told, hosts), dataset, asked, hosts, notes)
     try:
         counts = counts_of(folder) if there else None

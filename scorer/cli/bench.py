@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorer.cli.common import RUNS, HostsOption, Json, RunsDir, app, new_name, print_json, print_text
+from scorer.cli.common import RUNS, HostsOption, Json, RunsDir, app, print_json, print_text
 from scorer.cli.completion import suite_names
 from scorer.cli.run import PATIENCE_S, AllowMixedModels, OnFinish, Patience, ShareHosts, follow
 from scorer.cli.signals import unattended
@@ -60,7 +60,7 @@ def run(
         samples=samples,
         temperature=temperature,
         pull=pull,
-        job=new_name(job),
+        job=job,
         runs_dir=runs_dir,
         patience_s=patience,
         allow_mixed_models=allow_mixed_models,

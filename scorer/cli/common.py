@@ -150,16 +150,6 @@ def options(
     """Options of scorer itself."""
 
 
-def new_name(job: str | None) -> str | None:
-    """Return what `--job` said, if it was given; UsageError if no job may be called so.
-
-    An empty name, such as of a script's variable that is not set, is not the same as none.
-    """
-    from scorer.jobs.folder import check_name
-
-    return None if job is None else check_name(job)
-
-
 def pairs(columns: list[str]) -> dict[str, str]:
     """Return what `--column` said as a mapping from template variable to column; UsageError if it said it wrongly."""
     mapping: dict[str, str] = {}

@@ -21,7 +21,6 @@ from scorer.cli.common import (
     Prompt,
     RunsDir,
     app,
-    new_name,
     pairs,
     say,
 )
@@ -95,7 +94,7 @@ def run(
         models=tuple(dict.fromkeys(model or ())),
         columns=pairs(column or []),
         keep=tuple(dict.fromkeys(keep or ())),
-        job=new_name(job),
+        job=job,
         runs_dir=runs_dir,
         limit=limit,
         sample=sample,

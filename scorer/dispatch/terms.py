@@ -5,6 +5,7 @@ Invariant: a host's own name for a model stands for one of the run's, never for 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from scorer.config import HostConfig
 from scorer.dispatch.served import short
@@ -17,6 +18,11 @@ SHOWN_MODELS = 6
 def same_model(one: str, other: str) -> bool:
     """Whether two model names mean the same: Ollama adds `:latest` where there is no tag, and tells no case."""
     return one.casefold().removesuffix(":latest") == other.casefold().removesuffix(":latest")
+
+
+def same_twice(models: Sequence[str]) -> tuple[str, str] | None:
+    """Return two of these names that mean one model; None if there are none."""
+    return next(((one, other) for one, other in combinations(models, 2) if same_model(one, other)), None)
 
 
 def own_name(config: HostConfig, name: str, models: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.asking import answer_schema, recipes_of, thawed
 from scorer.jobs.board import Board
-from scorer.jobs.folder import DATABASE, RESULTS, check_database, check_name, find_job, locked, make_folder, move_aside
+from scorer.jobs.folder import DATABASE, RESULTS, check_database, find_job, locked, make_folder, move_aside
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog
 from scorer.jobs.look import latest_unfinished
@@ -104,7 +104,6 @@ class Surroundings:
 
 def run(options: RunOptions, view: View) -> Ended:
     """Start the job that the options mean, or go on with it."""
-    check_name(options.job) if options.job else None
     return start(draft(options), options, view)
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from scorer import __version__, inputs, templates
 from scorer.config import HostsFile, default_hosts, embedded_hosts, load_hosts
+from scorer.core.checked import quoted
 from scorer.core.utf8 import check_utf8
+from scorer.dispatch.terms import same_twice
 from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.inputs import Dataset, Known
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import default_name, readable_jobs
+from scorer.jobs.folder import check_name, default_name, readable_jobs
 from scorer.jobs.look import all_ended
 from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
 from scorer.templates import Asking, Template
@@ -27,7 +29,11 @@ MOST_SAMPLES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What `scorer run` was told. `limit` and `sample` are None for all rows."""
+    """What `scorer run` was told. `limit` and `sample` are None for all rows.
+
+    Whoever starts a job makes one of these, so that here is looked at what would do harm whoever asked for it: raises
+    UsageError for a name that no job may have, and for one model under two names.
+    """
 
     dataset: str
     hosts: Path | None = None
@@ -44,6 +50,16 @@ class RunOptions:
     allow_mixed_models: bool = False
     fresh: bool = False
     share_hosts: bool = False
+
+    def __post_init__(self) -> None:
+        # an empty name, such as of a script's variable that is not set, is not the same as none
+        if self.job is not None:
+            check_name(self.job)
+        if twice := same_twice(self.models):
+            raise UsageError(
+                f"{' and '.join(map(quoted, twice))} are one model: case does not count, and without a tag it is "
+                "`:latest`; name it once (--samples K asks it K times)"
+            )
 
 
 @dataclass(frozen=True, slots=True)

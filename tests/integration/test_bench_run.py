@@ -190,6 +190,7 @@ def test_a_job_that_cannot_be_written_is_told_as_it_is_and_its_questions_go(desk
         (("looks.toml", "looks.toml", "--samples", "2", "--temperature", "0"), "several samples at temperature 0"),
         (("looks.toml", "--shots", "60"), "all 60 rows would be worked examples"),
         (("looks.toml", "--job", "Not A Name"), "cannot be a job's name"),
+        (("looks.toml", "--model", "m", "--model", "M:latest"), '"m" and "M:latest" are one model'),
     ],
 )
 def test_mistakes_are_told_before_any_host_is_asked(desk: Desk, arguments: tuple[str, ...], said: str) -> None:
@@ -197,6 +198,7 @@ def test_mistakes_are_told_before_any_host_is_asked(desk: Desk, arguments: tuple
     here = bench_jobs.Desk(desk.folder)
 
     assert said in here.scorer("bench", "run", *arguments, "--hosts", "hosts.toml", code=2).err
+    assert not (desk.folder / "runs").exists()
 
 
 def test_suites_are_listed_and_shown(desk: Desk) -> None:

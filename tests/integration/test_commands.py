@@ -350,6 +350,14 @@ MISTAKES = {
     "a job name that leads elsewhere": ((*RUN, "--job", "../elsewhere"), ("../elsewhere", "lower-case")),
     "an empty job name": ((*RUN, "--job", ""), ("''", "lower-case")),
     "an empty name of a benchmark": (("bench", "run", "arc", "--job", ""), ("''", "lower-case")),
+    "one model in two cases": (
+        (*RUN, "--model", "llama3.2:3b", "--model", "LLAMA3.2:3B"),
+        ('"llama3.2:3b" and "LLAMA3.2:3B" are one model', "name it once"),
+    ),
+    "one model with and without its tag": (
+        (*RUN, "--model", "mistral", "--model", "other", "--model", "mistral:latest"),
+        ('"mistral" and "mistral:latest" are one model',),
+    ),
     "two kinds of pilot": ((*RUN, "--limit", "1", "--sample", "1"), ("--limit", "--sample")),
     "status without jobs": (("status",), ("runs",)),
     "resume without jobs": (("resume",), ("runs",)),

@@ -180,6 +180,14 @@ MISTAKES: dict[str, tuple[object, dict[str, object], str]] = {
     "no number": ([{"text": float("nan")}], {}, "row 0"),
     "no rows": ([], {}, "no rows"),
     "an empty name": ("", {}, "the dataset's name is empty"),
+    "a job in another folder": (["a"], {"job": "../elsewhere"}, "'../elsewhere' cannot be a job's name"),
+    "a job in a folder of a job": (["a"], {"job": "a/b"}, "cannot be a job's name"),
+    "a job at a path": (["a"], {"job": "/elsewhere"}, "cannot be a job's name"),
+    "a job of two words": (["a"], {"job": "Has Space"}, "lower-case letters"),
+    "an empty job name": (["a"], {"job": ""}, "'' cannot be a job's name"),
+    "a path for a name": (["a"], {"job": Path("mine")}, "give the job's name as a text"),
+    "one model in two cases": (["a"], {"models": ["m:1b", "M:1B"]}, '"m:1b" and "M:1B" are one model'),
+    "no name of a model": (["a"], {"models": ["m:1b", 7]}, "7 is none"),
     "no row": (["a"], {"limit": 0}, "limit=0: give a whole number from 1 on"),
     "fewer rows than none": (["a"], {"limit": -3}, "limit=-3"),
     "a part of a row": (["a"], {"limit": 1.5}, "limit=1.5"),
@@ -209,6 +217,14 @@ def test_a_mistake_is_raised_before_any_row(desk: Desk, rows: object, options: d
     runs = desk.folder / "runs"
     assert not runs.exists() or [path.name for path in runs.iterdir()] == [".rows"]
     assert not list(runs.glob(".rows/*.tmp"))
+    assert not (desk.folder / "elsewhere").exists()
+
+
+def test_no_row_is_read_before_the_options_were_looked_at(desk: Desk) -> None:
+    rows = iter(["a", "b"])
+    with pytest.raises(UsageError, match="cannot be a job's name"):
+        list(score(rows, job="../elsewhere"))
+    assert list(rows) == ["a", "b"]
 
 
 def test_other_rows_under_the_same_name_are_refused(desk: Desk, double: OllamaDouble) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.config import HostConfig
-from scorer.dispatch.terms import Terms, own_name, same_model
+from scorer.dispatch.terms import Terms, own_name, same_model, same_twice
 from scorer.errors import HostUnusable
 from scorer.hosts.base import HostInfo, ModelInfo
 
@@ -29,6 +29,8 @@ def test_names_of_models_mean_the_same_with_and_without_latest() -> None:
     assert same_model("x:latest", "x")
     assert not same_model("x:7b", "x")
     assert same_model("Llama3.2:3B", "llama3.2:3b")
+    assert same_twice(["a", "b:latest", "B"]) == ("b:latest", "B")
+    assert same_twice(["a", "b:1b", "b"]) is None
 
 
 def test_of_names_that_differ_in_case_only_the_exact_one_is_taken() -> None:
