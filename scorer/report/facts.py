@@ -2,6 +2,9 @@
 
 No query brings more than some hundred lines into Python, and texts are read only of the few rows that are shown, so
 that a million rows take seconds and little memory. (Only the count of different texts reads all of them, streaming.)
+
+Where a query of the results groups or sorts by what it works out, it says so by the place (`GROUP BY 1`) and not by a
+name of its own: a kept column or an output field may be called so, and SQL would take that.
 """
 
 import math
@@ -227,7 +230,7 @@ class _Questions:
     def _counts(self, place: str, done: str, classes: int) -> dict[tuple[str, str], tuple[int, ...]]:
         """Count by model, host, and the class whose number SQL tells."""
         counts: dict[tuple[str, str], list[int]] = {}
-        found = self._rows(f"SELECT model, host, {place} AS place, count(*) {done} GROUP BY ALL ORDER BY ALL")
+        found = self._rows(f"SELECT model, host, {place}, count(*) {done} GROUP BY ALL ORDER BY ALL")
         for model, host, at, rows in found:
             counts.setdefault((model, host), [0] * classes)[at] = rows
         return {key: tuple(value) for key, value in counts.items()}
@@ -261,7 +264,7 @@ class _Questions:
         moments = max(1, math.ceil((last - first) / step_s))
         rows: dict[str, list[int]] = {}
         for host, at, count in self._rows(
-            f"SELECT host, floor((epoch_us(finished_at) / 1e6 - {first!r}) / {step_s!r})::INTEGER AS moment, count(*) "
+            f"SELECT host, floor((epoch_us(finished_at) / 1e6 - {first!r}) / {step_s!r})::INTEGER, count(*) "
             f"FROM {TABLE} WHERE status = 'done' GROUP BY ALL ORDER BY ALL"
         ):
             rows.setdefault(host, [0] * moments)[min(max(at, 0), moments - 1)] += count
@@ -300,7 +303,7 @@ class _Questions:
         """
         ((rows,),) = self._rows(f"SELECT count(*) {done}")
         middle = f"LIMIT {2 - rows % 2} OFFSET {max(rows - 1, 0) // 2}"
-        return f"SELECT avg(middle) FROM (SELECT {value} AS middle {done} ORDER BY middle {middle})"
+        return f"SELECT avg(middle) FROM (SELECT {value} {done} ORDER BY 1 {middle}) AS middles(middle)"
 
     def extreme(self, direction: str) -> tuple[Shown, ...]:
         """The rows with the lowest or highest scores; of equal ones some from all over, the same ones each time."""
@@ -315,8 +318,8 @@ class _Questions:
 
     def dead(self) -> tuple[DeadFacts, ...]:
         kinds = self._rows(
-            f"SELECT split_part(error, ':', 1) AS kind, count(*), arg_min([row::VARCHAR, model, sample::VARCHAR], row, "
-            f"{SHOWN_DEAD}) FROM {TABLE} WHERE status = 'dead' GROUP BY kind ORDER BY count(*) DESC, kind"
+            f"SELECT split_part(error, ':', 1), count(*), arg_min([row::VARCHAR, model, sample::VARCHAR], row, "
+            f"{SHOWN_DEAD}) FROM {TABLE} WHERE status = 'dead' GROUP BY 1 ORDER BY 2 DESC, 1"
         )
         return tuple(
             DeadFacts(kind, rows, self._shown([(int(row), model, int(sample)) for row, model, sample in keys]))

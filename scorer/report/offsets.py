@@ -106,7 +106,7 @@ def _groups(database: "duckdb.DuckDBPyConnection", field: str) -> list[Group]:
     ((tenths,),) = database.sql(f"SELECT approx_quantile(prompt_tokens, {borders}) {done}").fetchall()
     tenth = " + ".join(f"coalesce((prompt_tokens > {int(border)})::INTEGER, 0)" for border in tenths or [0])
     found = database.sql(
-        f"SELECT model, {tenth} AS tenth, host, count(*), avg({value}), coalesce(var_samp({value}), 0) {done} "
+        f"SELECT model, {tenth}, host, count(*), avg({value}), coalesce(var_samp({value}), 0) {done} "
         "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return [Group((model, place), host, n, mean, variance) for model, place, host, n, mean, variance in found]

@@ -1,5 +1,6 @@
 """Facts: the figures of a report are those of the results, for any kind of job."""
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from scorer.report.facts import Facts, facts, score_field
 from scorer.report.offsets import offsets
 from scorer.results import results_schema
 
+SOURCES = Path(facts.__code__.co_filename).parent
 HEAD = 'name = "t"\nsystem = "s"\nuser = "{{ text }}"\n'
 
 
@@ -189,6 +191,47 @@ def test_a_field_may_have_any_name(tmp_path: Path) -> None:
     )
     with asked(made.write(tmp_path), tmp_path) as (known, _):
         assert known.highest[0].texts['od"d; --'] == "x"
+
+
+NAMES_IN_SQL = sorted(
+    {name for path in sorted(SOURCES.glob("*.py")) for name in re.findall(r"\b(?:AS|FROM) \(?(\w+)", path.read_text())}
+    # what has been a name of the queries' own, or sounds like one
+    | {"kind", "Kind", "place", "moment", "middle", "tenth", "results", "count", "select"}
+)
+
+
+def figures(folder: Path, column: str, output: str) -> tuple[object, ...]:
+    """The figures of a job that keeps a column of this name, and has a score of that one."""
+    made = MadeJob(
+        table=texts(150, **{column: pa.array([f"{i % 3}" for i in range(150)])}),
+        keep=(column,),
+        template=template(score=YES, **{output: 'type = "integer"\nminimum = 0\nmaximum = 9'}),
+        says=lambda key, rng: "refused: no" if key.row % 7 == 3 else {"score": True, output: rng.randint(0, 9)},
+    )
+    found = gather(made.write(folder), folder)
+    with closing(sealed(found.files, found.schema, folder)) as database:
+        known = facts(found, database)
+        assert known.score_field == output
+        assert known.histogram is not None
+        shares = [(one.model, one.rows, one.dead, one.mean, one.deviation) for one in known.models]
+        dead = [(one.kind, one.rows, [shown.row for shown in one.examples]) for one in known.dead]
+        ends = [[shown.row for shown in end] for end in (known.lowest, known.highest)]
+        fields = [one.summary for one in known.fields]
+        return known.histogram.counts, shares, dead, ends, fields, known.throughput, offsets(database, output)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    return figures(tmp_path_factory.mktemp("plain"), "anything", "figure")
+
+
+@pytest.mark.parametrize("name", NAMES_IN_SQL)
+def test_no_name_of_a_column_or_field_changes_the_figures(tmp_path: Path, name: str, plain: tuple[object, ...]) -> None:
+    """Such as one that a query uses itself."""
+    for place in ("kept", "output"):
+        (tmp_path / place).mkdir()
+    assert figures(tmp_path / "kept", name, "figure") == plain
+    assert figures(tmp_path / "output", "anything", name) == plain
 
 
 KEPT = {
