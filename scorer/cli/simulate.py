@@ -31,6 +31,7 @@ def simulate(
     noise: Annotated[float, typer.Option(min=0, max=2, help="Coefficient of variation of the service time.")] = 0.3,
     models: Annotated[str | None, typer.Option(help="Models of the rows, as the fleet file names them: a,b.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write every attempt to this Parquet file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no earlier trace.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw what each host did over time: FILE.svg or FILE.png.")] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
@@ -53,6 +54,7 @@ def simulate(
         noise=noise,
         models=tuple(dict.fromkeys(name for name in (models or "").split(",") if name)),
         trace=trace,
+        force=force,
     )
     if plot is not None:
         check_picture(plot)

@@ -1,58 +1,107 @@
-"""Where a job's exports and reports may be written: never over the job, its dataset, or what something else has made.
+"""Where exports, reports and traces may be written: never over a job, its dataset, or what something else has made.
 
 A page that a report made is replaced by the next one without a question: it is looked at during a run and after.
+Likewise a trace by the next one.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from scorer.errors import UsageError
 from scorer.jobs.folder import RESULTS
-from scorer.jobs.spec import JobSpec
+from scorer.jobs.spec import FILE, JobSpec
 
+PAGES = (".html", ".htm")
 PAGE_MARK = '<meta name="generator" content="scorer '
 _HEAD_BYTES = 4096
 
 
 def check_place(to: Path, folder: Path, spec: JobSpec, *, force: bool, sources: tuple[str, ...] = ()) -> None:
-    """Raise UsageError if a file may not be written there: no folder, the job's own file, its dataset, in the way."""
-    if not to.absolute().parent.is_dir():
-        raise UsageError(f"{to}: there is no folder {to.parent}")
-    if to.is_dir():
-        raise UsageError(f"{to} is a folder: name a file in it")
-    place, home = to.resolve(), folder.resolve()
-    if place.is_relative_to(home / RESULTS) or (place.parent == home and to.exists() and place.suffix != ".html"):
-        raise UsageError(f"{to} belongs to the job itself; write to another place")
-    inputs = [Path(source) for source in (*sources, spec.dataset.source)]
-    if to.exists() and any(path.exists() and path.samefile(to) for path in inputs):
-        raise UsageError(f"{to} is the job's dataset; write to another place")
-    if to.exists() and not force:
-        raise UsageError(f"{to} is there already; name another file, or replace it with --force")
+    """Raise UsageError if a file may not be written there: no folder, a job's own file, its dataset, in the way."""
+    with _looking(to):
+        _check_new(to)
+        place, mine = to.resolve(), folder.resolve()
+        for home in [mine, *(home for home in place.parents if home != mine and (home / FILE).is_file())]:
+            whose = "the job itself" if home == mine else f"job {home.name}"
+            of_its_own = place.parent == home and to.exists() and place.suffix.lower() not in PAGES
+            if place.is_relative_to(home / RESULTS) or of_its_own:
+                raise UsageError(f"{to} belongs to {whose}; write to another place")
+        inputs = [Path(source) for source in (*sources, spec.dataset.source)]
+        if to.exists() and any(path.exists() and path.samefile(to) for path in inputs):
+            raise UsageError(f"{to} is the job's dataset; write to another place")
+        _check_free(to, force=force)
+
+
+def check_outside(to: Path, *, force: bool) -> None:
+    """Raise UsageError if a file that is about no job may not be written there: no folder, a job's folder, in the way.
+
+    Nor in the place of what is no file, such as a pipe.
+    """
+    with _looking(to):
+        _check_new(to)
+        if home := next((home for home in to.resolve().parents if (home / FILE).is_file()), None):
+            raise UsageError(f"{to} is in the folder of job {home.name}; write to another place")
+        if to.exists() and not to.is_file():
+            raise UsageError(f"{to} is no file that could be replaced; name another one")
+        _check_free(to, force=force)
 
 
 def check_page(to: Path, folder: Path, spec: JobSpec, *, force: bool) -> None:
     """Raise UsageError if a page may not be written there."""
-    if to.suffix.lower() not in (".html", ".htm"):
+    if to.suffix.lower() not in PAGES:
         raise UsageError(f"{to}: a report is an HTML file, so its name must end in .html")
     check_place(to, folder, spec, force=force or _is_page(to))
 
 
 def write_page(to: Path, page: str) -> None:
     """Write a page whole or not at all; UsageError if the place cannot be written."""
+    write_whole(to, lambda path: path.write_text(page, encoding="utf-8", errors="replace"), "-o")
+
+
+def write_whole(to: Path, write: Callable[[Path], object], option: str) -> None:
+    """Let a file be written whole or not at all; UsageError, with the option that names it, if it cannot be."""
     unfinished = to.with_name(f".{to.name}.{os.getpid()}")
     try:
         try:
-            unfinished.write_text(page, encoding="utf-8", errors="replace")
+            write(unfinished)
             os.replace(unfinished, to)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {to}: {error.strerror or error}; name another place with -o") from None
+        raise UsageError(f"cannot write {to}: {error.strerror or error}; name another place with {option}") from None
+
+
+@contextmanager
+def _looking(to: Path) -> Iterator[None]:
+    """Tell what keeps one from looking at a place: a folder that one may not enter, or a name that is too long."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # Python calls links that lead in a circle a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
+        raise UsageError(f"cannot write {to}: {reason}; name another place") from None
+
+
+def _check_new(to: Path) -> None:
+    if not to.absolute().parent.is_dir():
+        raise UsageError(f"{to}: there is no folder {to.parent}")
+    if to.is_dir():
+        raise UsageError(f"{to} is a folder: name a file in it")
+
+
+def _check_free(to: Path, *, force: bool) -> None:
+    if to.exists() and not force:
+        raise UsageError(f"{to} is there already; name another file, or replace it with --force")
 
 
 def _is_page(path: Path) -> bool:
     """Whether a report made it."""
     try:
+        if not path.is_file():
+            # nobody may ever write into a pipe, so that reading one would last for ever
+            return False
         with path.open("rb") as file:
             return PAGE_MARK.encode() in file.read(_HEAD_BYTES)
     except OSError:

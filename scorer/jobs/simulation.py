@@ -19,6 +19,7 @@ from scorer.core.simulate import POLICIES, Policy, Result, SimHost, Try, Work, s
 from scorer.errors import UsageError
 from scorer.fleets import load_fleet, with_host, without_host
 from scorer.jobs.folder import DATABASE, find_job
+from scorer.jobs.places import check_outside, write_whole
 from scorer.queue import Reader
 
 TIMINGS = 20_000
@@ -43,6 +44,7 @@ class SimulateOptions:
     noise: float = 0.3
     models: tuple[str, ...] = ()
     trace: Path | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,8 @@ class Simulated:
 
 def run_simulation(options: SimulateOptions) -> Simulated:
     """Simulate every policy on the fleet; UsageError if there is none, or the trace cannot be written."""
-    if options.trace is not None and options.trace.suffix.lower() != ".parquet":
-        raise UsageError(f"{options.trace}: a trace is a Parquet file, so its name must end in .parquet")
+    if options.trace is not None:
+        check_trace(options.trace, force=options.force)
     hosts, work = _given(options)
     for text in options.add:
         hosts = with_host(hosts, text)
@@ -100,16 +102,33 @@ def run_simulation(options: SimulateOptions) -> Simulated:
     return Simulated(hosts, work, results)
 
 
+def check_trace(path: Path, *, force: bool) -> None:
+    """Raise UsageError if a trace may not be written there; only an earlier trace is replaced without `force`."""
+    if path.suffix.lower() != ".parquet":
+        raise UsageError(f"{path}: a trace is a Parquet file, so its name must end in .parquet")
+    check_outside(path, force=force or _is_trace(path))
+
+
 def write_trace(path: Path, tries: Sequence[Try]) -> None:
     """Write every attempt, in the order in which they ended, one a row; times in virtual seconds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {name: [getattr(one, name) for one in tries] for name in Try.__slots__}
+    write_whole(path, lambda unfinished: pq.write_table(pa.table(columns), unfinished), "--trace")
+
+
+def _is_trace(path: Path) -> bool:
+    """Whether a file is a trace, which nothing else has the columns of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        pq.write_table(pa.table(columns), path)
-    except OSError as error:
-        raise UsageError(f"cannot write the trace {path}: {error.strerror or error}") from None
+        # nobody may ever write into a pipe, so that reading one would last for ever
+        return path.is_file() and pq.read_schema(path).names == list(Try.__slots__)
+    except (OSError, pa.ArrowException):
+        # what cannot be read is somebody else's
+        return False
 
 
 def _given(options: SimulateOptions) -> tuple[tuple[SimHost, ...], Work]:

@@ -113,7 +113,7 @@ def test_a_fleet_that_cannot_finish_says_how_many_rows_it_never_scores(desk: Des
         (("--fleet", "fleets/home.toml", "--median-tokens", "inf"), "--median-tokens"),
         (("--fleet", "fleets/home.toml", "--median-tokens", "1e300"), "--median-tokens"),
         (("--fleet", "fleets/home.toml", "--remove", "p4"), 'there is no such host; did you mean "p40"?'),
-        (("--fleet", "fleets/home.toml", "--rows", "10", "--trace", "no/t.parquet"), "cannot write the trace"),
+        (("--fleet", "fleets/home.toml", "--rows", "10", "--trace", "no/t.parquet"), "there is no folder no"),
         (("--fleet", "one.toml", "--models", "a,b"), 'no host serves the model "b"'),
         (("--from-job", "none"), "none"),
     ],

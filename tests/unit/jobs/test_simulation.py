@@ -1,10 +1,13 @@
 """Fleets and rows of `scorer simulate`: from a file, and from what a job's results show."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import entries
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scorer.core.simulated import SimHost
@@ -110,6 +113,57 @@ def test_a_fleet_file_and_a_job_are_alternatives(fleet: Path, runs: Path) -> Non
             run_simulation(options)
 
 
+def made_trace(fleet: Path, trace: Path, *, force: bool = False) -> None:
+    run_simulation(SimulateOptions(fleet=fleet, rows=20, trace=trace, force=force))
+
+
+def test_a_trace_replaces_a_trace_and_nothing_else_unasked(fleet: Path, tmp_path: Path) -> None:
+    trace, dataset = tmp_path / "trace.parquet", tmp_path / "rows.parquet"
+    made_trace(fleet, trace)
+    before = trace.read_bytes()
+    made_trace(fleet, trace)
+    assert trace.read_bytes() == before
+    for content in (pa.table({"text": ["a"], "row": [1]}), b"no Parquet"):
+        if isinstance(content, bytes):
+            dataset.write_bytes(content)
+        else:
+            pq.write_table(content, dataset)
+        there = dataset.read_bytes()
+        with pytest.raises(UsageError, match=r"is there already; .* --force"):
+            made_trace(fleet, dataset)
+        assert dataset.read_bytes() == there
+    made_trace(fleet, dataset, force=True)
+    assert dataset.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"fleet.toml", "trace.parquet", "rows.parquet"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_trace_is_written_into_no_jobs_folder_and_no_pipe(
+    fleet: Path, runs: Path, tmp_path: Path, force: bool
+) -> None:
+    results = runs / "j" / "results"
+    results.mkdir()
+    (tmp_path / "link").symlink_to(results)
+    for path in (runs / "j" / "t.parquet", results / "part-00000.parquet", tmp_path / "link" / "t.parquet"):
+        with pytest.raises(UsageError, match="is in the folder of job j"):
+            made_trace(fleet, path, force=force)
+        assert not path.exists()
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(UsageError, match="is no file"):
+        made_trace(fleet, tmp_path / "pipe.parquet", force=force)
+    with pytest.raises(UsageError, match="is a folder"):
+        made_trace(fleet, _folder(tmp_path / "d.parquet"), force=force)
+    with pytest.raises(UsageError, match="there is no folder"):
+        made_trace(fleet, tmp_path / "no" / "t.parquet", force=force)
+    with pytest.raises(UsageError, match="File name too long"):
+        made_trace(fleet, tmp_path / f"{'t' * 300}.parquet", force=force)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def test_figures_and_text_agree(fleet: Path, tmp_path: Path) -> None:
     found = run_simulation(SimulateOptions(fleet=fleet, rows=150, trace=tmp_path / "t.parquet"))
     figures = found.as_json()
@@ -121,7 +175,7 @@ def test_figures_and_text_agree(fleet: Path, tmp_path: Path) -> None:
     assert (tmp_path / "t.parquet").is_file()
     with pytest.raises(UsageError, match=r"must end in \.parquet"):
         run_simulation(SimulateOptions(fleet=tmp_path / "no fleet", trace=tmp_path / "queue.sqlite"))
-    with pytest.raises(UsageError, match="cannot write the trace"):
+    with pytest.raises(UsageError, match="there is no folder"):
         run_simulation(SimulateOptions(fleet=fleet, rows=5, trace=tmp_path / "no" / "t.parquet"))
 
 
