@@ -11,11 +11,13 @@ its exact value. JSON cannot carry every Arrow type, so those it cannot carry tr
     binary                                       base64
     list, struct of bool, number, string, null   JSON arrays and objects
 
-Dictionary-encoded columns and string views come back plain: the value is the same, only the encoding is not.
+Dictionary-encoded columns and string views come back plain: the value is the same, only the encoding is not. So it is
+with types that Parquet lacks: a date64 comes back as the timestamp of the same milliseconds, since Parquet's dates have
+no time of day, and bytes of length 0 as bytes.
 
 This module never guesses: a type without an exact carrier has no kept type, and the caller refuses the column.
-Invariant: `kept_arrays(kept_json(batch, names), types)` equals the batch's columns for every kept type, and Parquet
-can hold them.
+Invariant: `kept_arrays(kept_json(batch, names), types)` equals the batch's columns for every kept type, and so does
+what Parquet then makes of them, read again.
 """
 
 import base64
@@ -33,7 +35,8 @@ from scorer.errors import UsageError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 FURTHEST_S = (2**63 - 1) // 1000
-"""Parquet counts no seconds: a time in seconds becomes one in milliseconds there."""
+LATEST_S = (2**31 - 1) // 1000
+"""Parquet counts no seconds: a time in seconds, or a time of day, becomes one in milliseconds there."""
 
 _Change = Callable[["Json", pa.DataType], "Json"]
 
@@ -45,6 +48,10 @@ def kept_type(type_: pa.DataType) -> pa.DataType | None:
     if types.is_string_view(type_):
         return pa.string()
     if types.is_binary_view(type_):
+        return pa.binary()
+    if types.is_date64(type_):
+        return pa.timestamp("ms")
+    if types.is_fixed_size_binary(type_) and not type_.byte_width:
         return pa.binary()
     if types.is_decimal(type_):
         # the others, such as thousands as a scale of -3, Parquet cannot hold
@@ -59,9 +66,10 @@ def kept_json(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
 
     Every column's type must have a `kept_type`. UsageError for a time so far away that Parquet cannot hold it.
     """
-    for name in columns:
-        _refuse_too_far(batch.column(name), name)
-    carried = [_to_json(_plain_encoding(batch.column(name))) for name in columns]
+    plain = [_plain_encoding(batch.column(name)) for name in columns]
+    for array, name in zip(plain, columns, strict=True):
+        _refuse_too_far(array, name)
+    carried = [_to_json(array) for array in plain]
     if not carried:
         return ["{}"] * batch.num_rows
     return [
@@ -78,12 +86,13 @@ def kept_arrays(rows: Sequence[str], types: Mapping[str, pa.DataType]) -> dict[s
 
 def _refuse_too_far(array: pa.Array, name: str) -> None:
     """Raise UsageError now, rather than when the results are written, by then in vain."""
-    if not (types.is_timestamp(array.type) and array.type.unit == "s"):
+    if not (types.is_timestamp(array.type) or types.is_time32(array.type)) or array.type.unit != "s":
         return
-    for seconds in array.view(pa.int64()).to_pylist():
-        if seconds is not None and abs(seconds) > FURTHEST_S:
+    furthest_s, start = (LATEST_S, "midnight") if types.is_time32(array.type) else (FURTHEST_S, "1970")
+    for seconds in array.view(_storage_bits(array.type)).to_pylist():
+        if seconds is not None and abs(seconds) > furthest_s:
             raise UsageError(
-                f"--keep {name}: it holds a time {seconds} s from 1970, which Parquet cannot hold; "
+                f"--keep {name}: it holds a time {seconds} s from {start}, which Parquet cannot hold; "
                 "begin anew without it, `row` joins it to the results"
             )
 
@@ -165,6 +174,9 @@ def _is_plain(type_: pa.DataType) -> bool:
         names = [field.name for field in type_]
         # Parquet cannot hold a struct without fields, nor Python's dict one that has a name twice.
         return bool(names) and len(set(names)) == len(names) and all(_is_plain(field.type) for field in type_)
+    if types.is_fixed_size_list(type_) and not type_.list_size:
+        # Parquet's own reader fails over a null among lists of length 0
+        return False
     if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
         return _is_plain(type_.value_type)
     return bool(

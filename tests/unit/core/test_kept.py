@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scorer.core.kept import FURTHEST_S, kept_arrays, kept_json, kept_type
+from scorer.core.kept import FURTHEST_S, LATEST_S, kept_arrays, kept_json, kept_type
 from scorer.errors import UsageError
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -23,9 +23,8 @@ STORED_AS_INT64 = [
     *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
     pa.time64("us"),
     pa.time64("ns"),
-    pa.date64(),
 ]
-STORED_AS_INT32 = [pa.date32(), pa.time32("s"), pa.time32("ms")]
+STORED_AS_INT32 = [pa.date32(), pa.time32("ms")]
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
 
 
@@ -46,6 +45,7 @@ ANY_ARRAY = st.one_of(
     *(arrays(t, INT64, pa.int64()) for t in STORED_AS_INT64),
     *(arrays(pa.timestamp("s", tz), st.integers(-FURTHEST_S, FURTHEST_S), pa.int64()) for tz in (None, "UTC")),
     *(arrays(t, INT32, pa.int32()) for t in STORED_AS_INT32),
+    arrays(pa.time32("s"), st.integers(-LATEST_S, LATEST_S), pa.int32()),
     *(arrays(t, integers_of(t)) for t in INTEGERS),
     arrays(pa.float16(), st.integers(-(2**15), 2**15 - 1), pa.int16()),
     arrays(pa.float32(), FLOAT32),
@@ -92,7 +92,10 @@ def test_every_kept_value_comes_back_exactly_with_its_type(array: pa.Array, offs
 
     back.validate()
     assert exactly(back) == exactly(array)
-    pq.write_table(pa.table({"kept": back}), io.BytesIO())
+    written = io.BytesIO()
+    pq.write_table(pa.table({"kept": back}), written)
+    read = pq.read_table(written)["kept"].combine_chunks()
+    assert exactly(read.cast(back.type)) == exactly(array)
 
 
 @given(FLOAT64, FLOAT32)
@@ -139,6 +142,26 @@ def test_encodings_of_text_come_back_plain() -> None:
     assert back["v"].equals(pa.array(["x", None, "y"]))
 
 
+@pytest.mark.parametrize(
+    ("array", "plain"),
+    [
+        (
+            pa.array([1, None, -5, 86_400_000]).view(pa.date64()),
+            pa.array([1, None, -5, 86_400_000], pa.timestamp("ms")),
+        ),
+        (pa.array([b"", None, b""], pa.binary(0)), pa.array([b"", None, b""])),
+    ],
+    ids=["date64", "no bytes"],
+)
+def test_types_that_parquet_lacks_come_back_as_one_that_holds_the_same(array: pa.Array, plain: pa.Array) -> None:
+    batch = pa.record_batch({"c": array})
+    back = kept_arrays(kept_json(batch, ["c"]), {"c": kept_type(array.type)})["c"]
+    assert back.equals(plain)
+    written = io.BytesIO()
+    pq.write_table(pa.table({"c": back}), written)
+    assert pq.read_table(written)["c"].combine_chunks().equals(plain)
+
+
 def test_values_that_python_cannot_hold_come_back() -> None:
     nanoseconds = pa.array([1_700_000_000_123_456_789, None]).view(pa.timestamp("ns", "UTC"))
     far_future = pa.array([2**62, -(2**62)]).view(pa.timestamp("ms"))
@@ -154,6 +177,13 @@ def test_a_time_too_far_away_for_parquet_is_refused_with_its_column(seconds: int
     with pytest.raises(UsageError, match=f"--keep when: it holds a time {seconds} s from 1970"):
         kept_json(pa.record_batch({"when": array}), ["when"])
     assert kept_json(pa.record_batch({"when": array[:2]}), ["when"]) == ['{"when":0}', '{"when":null}']
+
+
+@pytest.mark.parametrize("seconds", [LATEST_S + 1, -LATEST_S - 1])
+def test_a_time_of_day_after_weeks_is_refused_with_its_column(seconds: int) -> None:
+    array = pa.array([0, seconds], pa.int32()).view(pa.time32("s"))
+    with pytest.raises(UsageError, match=f"--keep when: it holds a time {seconds} s from midnight"):
+        kept_json(pa.record_batch({"when": array}), ["when"])
 
 
 def test_a_time_stays_the_same_instant() -> None:
@@ -177,6 +207,8 @@ def test_a_time_stays_the_same_instant() -> None:
         pa.month_day_nano_interval(),
         pa.uuid(),
         pa.list_(pa.float16()),
+        pa.list_(pa.int64(), 0),
+        pa.struct([("a", pa.list_(pa.int64(), 0))]),
         pa.dictionary(pa.int8(), pa.list_(pa.binary())),
     ],
     ids=str,
