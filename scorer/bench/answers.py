@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.asking import thawed
 from scorer.jobs.folder import RESULTS
-from scorer.jobs.spec import JobSpec, read_spec
+from scorer.jobs.gather import published_spec
+from scorer.jobs.spec import JobSpec
 from scorer.suites.battery import Battery
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Answers:
 
 
 def read_answers(folder: Path) -> Answers:
-    """Read a benchmark job; UsageError if the job is no benchmark, StoreError if a file of it is damaged."""
-    spec = read_spec(folder)
+    """Read a benchmark job; UsageError if it is none or a newer scorer's, StoreError if a file of it is damaged."""
+    spec = published_spec(folder)
     path = folder / CASES_FILE
     if not path.is_file():
         raise _no_benchmark(folder, f"it has no {CASES_FILE}")

@@ -19,6 +19,7 @@ from scorer import inputs
 from scorer.errors import StoreError, UsageError
 from scorer.inputs import Dataset
 from scorer.jobs.folder import RESULTS
+from scorer.jobs.gather import published_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,7 @@ def join_labels(folder: Path, labels: Path, options: LabelOptions, field: str) -
 
 
 def _results(folder: Path, field: str) -> pa.Table:
+    published_spec(folder)
     files = sorted((folder / RESULTS).glob("*.parquet"))
     if not files:
         raise UsageError(f"job {folder.name} has no published results yet; `scorer status {folder.name}` shows it")

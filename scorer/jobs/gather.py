@@ -5,6 +5,7 @@ Invariant: no (row, model, sample) is there twice, whatever is committed meanwhi
 first, and what is dead after it has no result of before.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorer.core.result import Counts
+from scorer.database import refuse_network_folder
 from scorer.errors import StoreError, UsageError
 from scorer.jobs.asking import thawed
 from scorer.jobs.folder import DATABASE, RESULTS, check_database
@@ -51,6 +53,22 @@ def gather(folder: Path, scratch_dir: Path) -> Gathered:
     finally:
         reader.close()
     return Gathered(folder, spec, schema, (*published, *fresh), counts)
+
+
+def published_spec(folder: Path) -> JobSpec:
+    """Return the spec of a job of which only published parts will be read; UsageError if a newer scorer wrote it.
+
+    A database that is missing or damaged stands in nobody's way, and on a network file system, where a finished job may
+    have been copied, it is not opened.
+    """
+    spec = read_spec(folder)
+    try:
+        refuse_network_folder(folder)
+    except UsageError:
+        return spec
+    with suppress(StoreError):
+        Reader.open(folder / DATABASE).close()
+    return spec
 
 
 def _schema(spec: JobSpec, folder: Path, published: tuple[Path, ...]) -> pa.Schema:

@@ -20,6 +20,7 @@ from scorer.errors import UsageError
 from scorer.fleets import load_fleet, with_host, without_host
 from scorer.jobs.folder import DATABASE, find_job
 from scorer.jobs.places import check_outside, write_whole
+from scorer.jobs.spec import read_spec
 from scorer.queue import Reader
 
 TIMINGS = 20_000
@@ -156,7 +157,10 @@ def _given(options: SimulateOptions) -> tuple[tuple[SimHost, ...], Work]:
 
 def _of_job(runs_dir: Path, name: str, work: Work, *, rows: int | None) -> tuple[tuple[SimHost, ...], Work]:
     """Return the hosts that a job's latest results show, and rows like its own: as many, as long."""
-    reader = Reader.open(find_job(runs_dir, name) / DATABASE)
+    folder = find_job(runs_dir, name)
+    # nothing of it is needed, but a newer scorer's figures may mean something else
+    read_spec(folder)
+    reader = Reader.open(folder / DATABASE)
     try:
         timings, total = reader.timings(TIMINGS), reader.counts().total
     finally:

@@ -3,10 +3,15 @@
 import json
 import sqlite3
 import tomllib
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
+from bench_jobs import BenchJob, Case
+from bench_jobs import Desk as BenchDesk
 from doubles.ollama import OllamaDouble
 from old_databases.make import FOLDER
 from running import JUDGE, TEMPLATE, Desk, texts
@@ -18,6 +23,15 @@ COMMANDS = (
     ("resume", "judged"),
     ("status", "judged"),
     ("verify", "judged"),
+    ("retry", "judged"),
+    ("export", "judged", "-o", "scores.csv"),
+    ("report", "judged", "-o", "page.html"),
+    ("calibrate", "judged", "--labels", "labels.csv"),
+    ("simulate", "--from-job", "judged", "--rows", "50"),
+)
+OF_BENCHMARKS = (
+    ("bench", "report", "judged"),
+    ("bench", "compare", "judged", "base", "tuned"),
 )
 
 
@@ -27,7 +41,21 @@ def desk(tmp_path: Path) -> Desk:
     made = Desk(tmp_path)
     made.write("judge.toml", TEMPLATE)
     made.dataset(texts(12))
+    made.write("labels.csv", "row,label\n" + "".join(f"{row},{1 + row % 9}\n" for row in range(12)))
     return made
+
+
+def made_newer(job: Path) -> None:
+    """Let a job's database be of the version after this one."""
+    with closing(sqlite3.connect(job / "queue.sqlite")) as db:
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+
+
+def with_a_key_of_tomorrow(job: Path) -> None:
+    """Let a job's file hold a key that this version does not know."""
+    path = job / "job.toml"
+    # first, since a key after a table would be that table's
+    path.write_text('second_opinion = "a key of tomorrow"\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def contents(job: Path) -> dict[str, bytes]:
@@ -68,13 +96,13 @@ def test_every_command_refuses_a_newer_database_and_changes_nothing(desk: Desk) 
     with OllamaDouble() as double:
         desk.hosts({"only": double.url})
         desk.judge("--limit", "5")
-        with closing(sqlite3.connect(desk.job / "queue.sqlite")) as db:
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+        made_newer(desk.job)
         before, asked = contents(desk.job), len(double.log)
         for command in COMMANDS:
             said = desk.scorer(*command, code=2)
             assert "upgrade scorer" in said.err, command
             assert len(said.messages) <= 3, said.err
+            assert not said.out, command
         after = contents(desk.job)
         assert len(double.log) == asked, "a host was asked"
     assert after["queue.sqlite"] == before["queue.sqlite"]
@@ -83,16 +111,45 @@ def test_every_command_refuses_a_newer_database_and_changes_nothing(desk: Desk) 
     assert {name for name in before if after[name] != before[name]} <= {"job.toml"}
 
 
-def test_a_newer_job_file_is_refused_and_what_it_holds_is_kept(desk: Desk) -> None:
+def test_every_command_refuses_a_newer_job_file_and_keeps_what_it_holds(desk: Desk) -> None:
     with OllamaDouble() as double:
         desk.hosts({"only": double.url})
         desk.judge("--limit", "5")
-        path = desk.job / "job.toml"
-        # first, since a key after a table would be that table's
-        text = 'second_opinion = "a key of tomorrow"\n' + path.read_text(encoding="utf-8")
-        path.write_text(text, encoding="utf-8")
-        for command in (JUDGE, ("resume", "judged"), ("verify", "judged")):
+        with_a_key_of_tomorrow(desk.job)
+        for command in COMMANDS:
             said = desk.scorer(*command, code=2)
-            assert "newer scorer" in said.err
-            assert "second_opinion" in said.err
-    assert tomllib.loads(path.read_text(encoding="utf-8"))["second_opinion"] == "a key of tomorrow"
+            assert "newer scorer" in said.err, command
+            assert "second_opinion" in said.err, command
+            assert not said.out, command
+    frozen = tomllib.loads((desk.job / "job.toml").read_text(encoding="utf-8"))
+    assert frozen["second_opinion"] == "a key of tomorrow"
+
+
+@pytest.mark.parametrize("newer", [made_newer, with_a_key_of_tomorrow])
+def test_a_newer_benchmark_is_refused_too(tmp_path: Path, newer: Callable[[Path], None]) -> None:
+    desk = BenchDesk(tmp_path)
+    job = BenchJob([Case("s", str(row)) for row in range(4)], lambda *_: "A").write(tmp_path / "runs", "judged")
+    for command in OF_BENCHMARKS:
+        desk.scorer(*command)
+    newer(job)
+    for command in OF_BENCHMARKS:
+        assert "newer scorer" in desk.scorer(*command, code=2).err
+
+
+def test_what_a_job_without_its_database_has_published_is_compared_with_labels(desk: Desk) -> None:
+    with OllamaDouble() as double:
+        desk.hosts({"only": double.url})
+        desk.judge()
+    (desk.job / "queue.sqlite").unlink()
+    assert desk.scorer("calibrate", "judged", "--labels", "labels.csv", "--json").json["matched"] == 12
+
+
+def test_what_a_benchmark_on_a_network_file_system_has_published_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = BenchDesk(tmp_path)
+    BenchJob([Case("s", str(row)) for row in range(4)], lambda *_: "A").write(tmp_path / "runs")
+    mounts = [SimpleNamespace(mountpoint="/", fstype="nfs4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    assert "network file system" in desk.scorer("status", "bench", code=2).err
+    desk.scorer("bench", "report", "bench")
