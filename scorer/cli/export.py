@@ -21,7 +21,8 @@ def export(
     dataset: Annotated[str | None, typer.Option(help="Where the dataset is now, for --join.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     escape_formulas: Annotated[
-        bool, typer.Option("--escape-formulas", help="In CSV, put ' before cells that a spreadsheet would run.")
+        bool,
+        typer.Option("--escape-formulas", help="In CSV, put ' before cells and names that a spreadsheet would run."),
     ] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,

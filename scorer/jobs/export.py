@@ -151,7 +151,7 @@ class _Export:
             dead=dead,
             pending=self._found.counts.pending,
             size_bytes=to.stat().st_size,
-            columns=tuple(schema.names),
+            columns=writer.columns,
             notes=writer.notes,
         )
 

@@ -3,8 +3,8 @@
 What a format lacks is written as text that can be read back: bytes as base64, lists and structs in CSV as JSON, times
 as ISO 8601, in Parquet as JSON what it has no type for, such as structs without fields; numbers that are not finite
 become null in JSON, which has none. A single value that a format cannot say is a UsageError with its column.
-Spreadsheets run cells that begin with `= + - @`; such a cell is given a leading quote only on request, since that would
-damage code and negative numbers.
+Spreadsheets run cells that begin with `= + - @`; such a cell, a column's name too, is given a leading quote only on
+request, since that would damage code and negative numbers.
 """
 
 import base64
@@ -54,8 +54,12 @@ class Format:
 
 
 class Writer(Protocol):
-    """Takes batches of one schema; `close` completes the file. `notes` say what the reader would not expect."""
+    """Takes batches of one schema; `close` completes the file.
 
+    `columns` are the names that it has in the file. `notes` say what the reader would not expect.
+    """
+
+    columns: tuple[str, ...]
     notes: tuple[str, ...]
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -78,6 +82,7 @@ class _Parquet:
     """Gathers batches into row groups that compress well."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.columns = tuple(schema.names)
         self._schema = pa.schema([field if _parquet_has(field) else field.with_type(pa.string()) for field in schema])
         self.notes = tuple(
             f"the column `{field.name}` is written as JSON text, since Parquet has no type for {field.type}"
@@ -116,20 +121,21 @@ class _Csv:
     def __init__(self, path: Path, format_: Format, schema: pa.Schema, *, escape_formulas: bool) -> None:
         self.notes: tuple[str, ...] = ()
         self._escapes = escape_formulas
-        plain = pa.schema([(field.name, _csv_type(field.type)) for field in schema])
+        self._schema = pa.schema([(field.name, _csv_type(field.type)) for field in schema])
+        self.columns = tuple(_escaped(name) if escape_formulas else name for name in schema.names)
+        self._header = pa.schema(list(zip(self.columns, self._schema.types, strict=True)))
         with ExitStack() as stack:
             out = stack.enter_context(pa.output_stream(str(path), compression=format_.compression))
-            self._writer = stack.enter_context(pyarrow.csv.CSVWriter(out, plain))
+            self._writer = stack.enter_context(pyarrow.csv.CSVWriter(out, self._header))
             self._open = stack.pop_all()
-        self._schema = plain
 
     def write(self, batch: pa.RecordBatch) -> None:
         arrays = [self._plain(array, wanted) for array, wanted in zip(batch.columns, self._schema, strict=True)]
-        simple = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         try:
-            self._writer.write_batch(simple)
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._header))
         except pa.ArrowException as error:
-            raise _unsayable_in(pa.table(simple), pyarrow.csv.write_csv, error, _NOT_AS_TEXT) from None
+            simple = pa.Table.from_arrays(arrays, schema=self._schema)
+            raise _unsayable_in(simple, pyarrow.csv.write_csv, error, _NOT_AS_TEXT) from None
 
     def close(self) -> None:
         self._open.close()
@@ -146,8 +152,13 @@ class _Csv:
         return array
 
 
+def _escaped(name: str) -> str:
+    return f"'{name}" if name.startswith(tuple(FORMULA_STARTS)) else name
+
+
 class _JsonLines:
     def __init__(self, path: Path, format_: Format, schema: pa.Schema) -> None:
+        self.columns = tuple(schema.names)
         self.notes: tuple[str, ...] = ()
         self._out = pa.output_stream(str(path), compression=format_.compression)
         self._names = schema.names

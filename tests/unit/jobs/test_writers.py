@@ -168,6 +168,28 @@ def test_every_start_that_a_spreadsheet_runs_is_escaped(tmp_path: Path, start: s
         assert [line[0] for line in csv.reader(file)][1:] == [f"'{start}x", f"x{start}", f"'{start}"]
 
 
+@pytest.mark.parametrize("start", "=+-@\t\r")
+def test_names_that_a_spreadsheet_runs_are_escaped_only_when_asked(tmp_path: Path, start: str) -> None:
+    path = tmp_path / "a.csv"
+    batch = pa.record_batch({f'{start}HYPERLINK("http://x")': ["a"], f"x{start}": ["b"]})
+    for escapes, before in ((True, "'"), (False, "")):
+        writer = open_writer(path, Format.of(path), batch.schema, escape_formulas=escapes)
+        writer.write(batch)
+        writer.close()
+        names = [f'{before}{start}HYPERLINK("http://x")', f"x{start}"]
+        with path.open(newline="") as file:
+            assert list(csv.reader(file)) == [names, ["a", "b"]]
+        assert list(writer.columns) == names
+
+
+def test_a_value_that_cannot_be_written_is_blamed_on_the_column_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    batch = pa.record_batch({"=mars": UNSAYABLE["mars.csv"]})
+    writer = open_writer(path, Format.of(path), batch.schema, escape_formulas=True)
+    with closing(writer), pytest.raises(UsageError, match="the column `=mars`"):
+        writer.write(batch)
+
+
 def test_lines_are_compressed_as_the_name_says(tmp_path: Path) -> None:
     plain = written(tmp_path / "a.jsonl").read_bytes()
     assert gzip.decompress(written(tmp_path / "a.jsonl.gz").read_bytes()) == plain
