@@ -12,7 +12,8 @@ What is accepted and what it means:
     NaN and Infinity, which Python writes, are numbers
     half of a surrogate pair ("\\ud800") becomes U+FFFD, the replacement character; of a repeated key the last counts
 Anything else raises UsageError: a broken line, one that holds no object, bytes that are not UTF-8, a column with two
-kinds of values, nesting deeper than MAX_DEPTH, a line longer than MAX_LINE_BYTES, more than MAX_COLUMNS keys.
+kinds of values, nesting deeper than MAX_DEPTH, a line longer than MAX_LINE_BYTES, more than MAX_KEYS different
+keys, those of objects in objects included.
 
 Arrow parses the blocks. A block that it refuses is parsed again by `scorer.inputs.jsonrepair`, which either mends what
 is listed above or says which line is wrong.
@@ -32,10 +33,10 @@ from scorer.errors import UsageError
 from scorer.inputs.jsonrepair import clash, mended
 from scorer.inputs.lines import BLOCK_BYTES, BOM, MAX_LINE_BYTES, Block, blocks, compression, decompressed
 from scorer.inputs.trouble import reading
+from scorer.inputs.width import bounded, keys_in, refuse_sparse, refuse_wide
 
 # Arrow's parser recurses on the C stack, and a line of 100,000 brackets would kill the process.
 MAX_DEPTH = 200
-MAX_COLUMNS = 10_000
 _THREADS = 2
 _TOO_LONG_FOR_INT64 = re.compile(rb"[0-9]{19}")
 _BRACKET_OR_STRING = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -47,7 +48,7 @@ def scan(paths: Sequence[str]) -> tuple[pa.Schema, int]:
     schema, rows, unsigned = pa.schema([]), 0, _Unsigned()
     for path in paths:
         with reading(path), decompressed(path) as file:
-            for block, table in _inferred(_blocks(path, file)):
+            for block, table in _inferred(_blocks(path, file, None)):
                 rows += table.num_rows
                 schema = _widened(schema, block, table.schema)
                 unsigned.look(block, table)
@@ -101,8 +102,7 @@ def _widened(schema: pa.Schema, block: Block, found: pa.Schema) -> pa.Schema:
         schema = pa.unify_schemas([schema, _changed(found, _no_dates)], promote_options="permissive")
     except pa.ArrowException as error:
         raise _wrong(block, schema, error) from error
-    if len(schema) > MAX_COLUMNS:
-        raise UsageError(f"{block.path}: more than {MAX_COLUMNS} different keys; JSON Lines wants the same few a line")
+    refuse_wide(block.path, schema)
     return schema
 
 
@@ -113,7 +113,7 @@ def read(path: str, schema: pa.Schema, start: int) -> Generator[tuple[int, pa.Re
     """
     row = 0
     with decompressed(path) as file:
-        for block in _blocks(path, file):
+        for block in _blocks(path, file, keys_in(schema)):
             lines = block.lines()
             first, row = row, row + len(lines)
             if row <= start:
@@ -131,8 +131,8 @@ def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.R
     """
     if compression(path):
         with decompressed(path) as file:
-            first = next(_blocks(path, file), Block(path, 1, b""))
-            yield from _parse(first, first.lines(), schema).slice(0, rows).to_batches()
+            first = next(blocks(path, file, "JSON Lines", _ARRAY_ADVICE), Block(path, 1, b""))
+            yield from _first_rows(first, schema, rows)
         return
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -142,11 +142,22 @@ def heads(path: str, schema: pa.Schema, places: int, rows: int) -> Iterator[pa.R
             if lines:
                 text = b"".join(lines)
                 block = Block(path, 0, text.removeprefix(BOM) if begin == 0 else text)
-                yield from _parse(block, block.lines(), schema).to_batches()
+                yield from _first_rows(block, schema, len(lines))
 
 
-def _blocks(path: str, file: BinaryIO) -> Iterator[Block]:
-    return blocks(path, _not_an_array(path, file), "JSON Lines", _ARRAY_ADVICE)
+def _first_rows(block: Block, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    for piece in bounded(block, keys_in(schema)):
+        if rows <= 0:
+            return
+        table = _parse(piece, piece.lines(), schema).slice(0, rows)
+        yield from table.to_batches()
+        rows -= table.num_rows
+
+
+def _blocks(path: str, file: BinaryIO, keys: int | None) -> Iterator[Block]:
+    """Cut a file into blocks that are small enough when `keys` keys are read from them, None for all there are."""
+    for block in blocks(path, _not_an_array(path, file), "JSON Lines", _ARRAY_ADVICE):
+        yield from bounded(block, keys)
 
 
 def _not_an_array(path: str, file: BinaryIO) -> BinaryIO:
@@ -186,6 +197,8 @@ def _lines_between(file: BinaryIO, begin: int, end: int, count: int) -> list[byt
 def _parse(block: Block, lines: list[bytes], schema: pa.Schema | None) -> pa.Table:
     """Parse a block's lines, into `schema` if there is one. Raises UsageError naming the line."""
     _refuse_deep(block, lines)
+    if schema is None:
+        refuse_sparse(block)
     # What Arrow lets pass and we do not: wrong UTF-8, null as a row, two objects on a line or one over two.
     if _is_utf8(block.text) and all(line.lstrip().startswith(b"{") for line in lines):
         try:

@@ -208,7 +208,7 @@ def test_a_line_longer_than_the_limit_is_refused(lines: Open, monkeypatch: pytes
 
 
 def test_more_keys_than_a_table_has_columns_are_refused(lines: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scorer.inputs.jsonl.MAX_COLUMNS", 50)
+    monkeypatch.setattr("scorer.inputs.width.MAX_KEYS", 50)
     with pytest.raises(UsageError, match="more than 50 different keys"):
         lines("".join(json.dumps({f"id{i}": i}) + "\n" for i in range(51)))
 
