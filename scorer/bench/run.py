@@ -19,13 +19,13 @@ from scorer.dispatch.events import Event
 from scorer.errors import UsageError
 from scorer.inputs import Dataset
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import RESULTS, default_name, locked, move_aside
+from scorer.jobs.folder import RESULTS, default_name, is_in_the_way, is_job, locked, move_aside
 from scorer.jobs.hosts.opened import this_machine
 from scorer.jobs.hosts.pull import pull
 from scorer.jobs.hosts.steps import Step
 from scorer.jobs.look import counts_of
 from scorer.jobs.run import Ended, View, start
-from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, frozen_types, read_spec
+from scorer.jobs.spec import JobSpec, TemplateSpec, frozen_types, read_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, find_hosts, found_again, frozen_dataset
 from scorer.suites import battery as batteries
 from scorer.suites.battery import KEPT_COLUMNS, KIND, NAME_COLUMN, PROMPT_COLUMN, Battery, Terms
@@ -77,11 +77,11 @@ def run(options: BenchOptions, view: View) -> Ended:
     asked = asked_battery(options)
     name = told.job or default_name("bench", asked.name, models)
     folder = options.runs_dir / name
-    if options.fresh and (folder / FILE).is_file():
+    if options.fresh and is_in_the_way(folder):
         with locked(folder):
             pass
         view.event(Event("moved_aside", f"the old job is now {move_aside(folder)}"))
-    there = (folder / FILE).is_file()
+    there = is_job(folder)
     dataset, notes = _reopened(folder, asked) if there else _prepared(folder, asked)
     told = replace(told, dataset=dataset.source, job=name)
     drafted = Draft(_spec(asked, dataset, told, hosts), dataset, asked, hosts, notes)
@@ -91,7 +91,7 @@ def run(options: BenchOptions, view: View) -> Ended:
             _pull(hosts, models, view)
         return start(drafted, told, view)
     finally:
-        if not (folder / FILE).is_file():
+        if not is_in_the_way(folder):
             # no host would take it: without a job the questions are of no use to anyone
             _take_back(Path(dataset.source))
 

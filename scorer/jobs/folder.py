@@ -121,6 +121,34 @@ def find_job(runs_dir: Path, name: str) -> Path:
     raise UsageError(f"no job {name!r} in {runs_dir}; {hint}")
 
 
+def is_job(folder: Path) -> bool:
+    """Whether a folder holds a job; it touches nothing.
+
+    Raises Damaged if there is what only a job leaves behind, but no job.toml: another job's rows would get its scores.
+    UsageError if it may not be read.
+    """
+    traces = _traces(folder)
+    # in this order: whoever makes the job at this moment has its job.toml before anything else
+    if _size_bytes(folder / FILE) is not None:
+        return True
+    check_database(folder)
+    if traces:
+        raise Damaged(
+            f"{folder / FILE} is missing, but there is {traces[0]}: what is published stays readable; "
+            f"the job can go on only with a copy of its {FILE}\n"
+            "Give this one another name with --job, or begin anew with --fresh (the old folder is kept)"
+        )
+    return False
+
+
+def is_in_the_way(folder: Path) -> bool:
+    """Whether a folder has to be moved aside before a job can begin there anew, whatever state it is in.
+
+    UsageError if it may not be read.
+    """
+    return _size_bytes(folder / FILE) is not None or bool(_traces(folder))
+
+
 def check_database(folder: Path) -> None:
     """Raise Damaged if a job has results but no database, UsageError if it may not be read; it touches nothing.
 
@@ -134,6 +162,21 @@ def check_database(folder: Path) -> None:
             f"{folder / DATABASE} is missing, but there is {names[0]}: what is published stays readable; "
             "the job can go on only with a copy of its database"
         )
+
+
+def _traces(folder: Path) -> list[str]:
+    """Return the names of what only a job that had begun has; an empty database is not among them, it holds nothing."""
+    return [*([DATABASE] if _size_bytes(folder / DATABASE) else []), *_published(folder)]
+
+
+def _size_bytes(path: Path) -> int | None:
+    """Return a file's size, None if it is not there; UsageError if one may not know."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _published(folder: Path) -> list[str]:

@@ -33,11 +33,20 @@ from scorer.hosts.base import Host
 from scorer.hosts.factory import make_host
 from scorer.jobs.asking import answer_schema, recipes_of, thawed
 from scorer.jobs.board import Board
-from scorer.jobs.folder import DATABASE, RESULTS, check_database, find_job, locked, make_folder, move_aside
+from scorer.jobs.folder import (
+    DATABASE,
+    RESULTS,
+    check_database,
+    find_job,
+    is_job,
+    locked,
+    make_folder,
+    move_aside,
+)
 from scorer.jobs.forecast import forecast
 from scorer.jobs.log import JobLog
 from scorer.jobs.look import latest_unfinished
-from scorer.jobs.spec import FILE, HostRecord, JobSpec, read_spec, schema_of, write_spec
+from scorer.jobs.spec import HostRecord, JobSpec, read_spec, schema_of, write_spec
 from scorer.jobs.submit import PATIENCE_S, Draft, RunOptions, draft, existing, grown, reopened, selected_rows
 from scorer.locks import NO_CLAIMS, Claims, HostLocks, state_folder
 from scorer.publish import Publisher
@@ -294,13 +303,12 @@ class _Run:
         if self._options is None:
             raise AssertionError("a resumed job has a folder")
         folder = self._options.runs_dir / spec.name
-        check_database(folder)
         try:
             make_folder(folder)
         except OSError as error:
             raise UsageError(f"cannot make the job's folder {folder}: {error.strerror}") from None
         stack.enter_context(locked(folder))
-        if (folder / FILE).exists():
+        if is_job(folder):
             raise UsageError(f"another command has just made job {spec.name}: give this one once more to go on with it")
         write_spec(folder, spec)
         return folder, self._enter(stack, folder)

@@ -18,9 +18,9 @@ from scorer.errors import UsageError
 from scorer.hosts import embedded
 from scorer.inputs import Dataset, Known
 from scorer.jobs.asking import thawed
-from scorer.jobs.folder import check_name, default_name, readable_jobs
+from scorer.jobs.folder import check_name, default_name, is_in_the_way, is_job, readable_jobs
 from scorer.jobs.look import all_ended
-from scorer.jobs.spec import FILE, DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
+from scorer.jobs.spec import DatasetSpec, JobSpec, Selection, TemplateSpec, frozen_types, read_spec, thawed_types
 from scorer.templates import Asking, Template
 
 PATIENCE_S = 1800.0
@@ -190,18 +190,23 @@ def _selection(options: RunOptions) -> Selection:
 
 
 def existing(drafted: Draft, options: RunOptions) -> Path | None:
-    """Return the folder of the job that this command means, if there is one; UsageError if it is another job's name."""
+    """Return the folder of the job that this command means, if there is one; with --fresh, of what is in its place.
+
+    UsageError if it is another job's name, Damaged if its job.toml is lost.
+    """
     if options.job is None and not drafted.spec.models:
         return _same_but_for_model(drafted, options.runs_dir)
     spec = drafted.named(drafted.spec.models, options.job, chosen=False)
     folder = options.runs_dir / spec.name
-    if not (folder / FILE).is_file():
+    if options.fresh:
+        # what it is nobody needs to read: a job.toml that is damaged may be why it is made anew
+        return folder if is_in_the_way(folder) else None
+    if not is_job(folder):
         return None
     there = read_spec(folder)
     if not spec.models:
         spec = replace(spec, models=there.models)
-    differences = there.differences(spec)
-    if differences and not options.fresh:
+    if differences := there.differences(spec):
         raise UsageError(
             f"job {spec.name} exists and is another one:\n  "
             + "\n  ".join(differences)
@@ -216,7 +221,7 @@ def _meant(options: RunOptions, template: Template, models: tuple[str, ...]) -> 
         found, unreadable = readable_jobs(options.runs_dir)
         return [] if options.fresh else [there for _, there in found], unreadable
     name = options.job or default_name(inputs.label(options.dataset), template.name, models)
-    if options.fresh or not (options.runs_dir / name / FILE).is_file():
+    if options.fresh or not is_job(options.runs_dir / name):
         return [], []
     there = read_spec(options.runs_dir / name)
     return [there] if models in ((), there.models) else [], []
