@@ -29,6 +29,8 @@ LOCK_TIMEOUT_S = 0.3
 LOCK_POLL_S = 0.02
 OWNER = "job.owner.json"
 DATABASE = "queue.sqlite"
+# what is in no database yet; SQLite throws it away when it finds an empty database beside it
+DATABASE_LOG = f"{DATABASE}-wal"
 RESULTS = "results"
 
 
@@ -98,7 +100,7 @@ def passed_over(folder: Path, error: ScorerError) -> str:
 def last_change(folder: Path) -> float:
     """Return when a job was last written to (UTC seconds), 0 if one may not look."""
     times = [0.0]
-    for name in (FILE, DATABASE, f"{DATABASE}-wal"):
+    for name in (FILE, DATABASE, DATABASE_LOG):
         # a run that ends takes its log away at any moment
         with suppress(OSError):
             times.append((folder / name).stat().st_mtime)
@@ -150,23 +152,29 @@ def is_in_the_way(folder: Path) -> bool:
 
 
 def check_database(folder: Path) -> None:
-    """Raise Damaged if a job has results but no database, UsageError if it may not be read; it touches nothing.
+    """Raise Damaged if a job had begun and has no database, UsageError if it may not be read; it touches nothing.
 
-    To be called before a database is opened: an empty one would take its place, and what is published would then be
-    taken for a stranger's. A job that has published nothing may lack its database: it has not begun.
+    To be called before a database is opened: a new one would take its place, and what is published would then be taken
+    for a stranger's. A job that has nothing else may lack its database, or have an empty file: a crash as it began.
     """
-    names = _published(folder)
-    # in this order: whoever begins the job at this moment has its database before its first result
-    if names and not (folder / DATABASE).exists():
+    names = [*_published(folder), *_filled(folder, DATABASE_LOG)]
+    # in this order: whoever begins the job at this moment has its database before its first result, and before its log
+    if names and not _filled(folder, DATABASE):
+        state = "is missing" if _size_bytes(folder / DATABASE) is None else "is empty"
         raise Damaged(
-            f"{folder / DATABASE} is missing, but there is {names[0]}: what is published stays readable; "
+            f"{folder / DATABASE} {state}, but there is {names[0]}: what is published stays readable; "
             "the job can go on only with a copy of its database"
         )
 
 
 def _traces(folder: Path) -> list[str]:
-    """Return the names of what only a job that had begun has; an empty database is not among them, it holds nothing."""
-    return [*([DATABASE] if _size_bytes(folder / DATABASE) else []), *_published(folder)]
+    """Return the names of what only a job that had begun has."""
+    return [*_filled(folder, DATABASE, DATABASE_LOG), *_published(folder)]
+
+
+def _filled(folder: Path, *names: str) -> list[str]:
+    """Return those files of a folder that are there and not empty."""
+    return [name for name in names if _size_bytes(folder / name)]
 
 
 def _size_bytes(path: Path) -> int | None:

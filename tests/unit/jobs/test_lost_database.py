@@ -58,6 +58,41 @@ def test_every_command_says_that_the_database_is_lost_and_makes_nothing(restored
     assert everything(restored.job) == before
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_of_no_bytes_is_a_lost_one(restored: World, command: str) -> None:
+    (restored.job / "queue.sqlite").touch()
+    before = everything(restored.job)
+    for _ in range(2):
+        with pytest.raises(Damaged, match=r"queue\.sqlite is empty, but there is part-00000\.parquet"):
+            COMMANDS[command](restored)
+    assert everything(restored.job) == before
+
+
+@pytest.mark.parametrize("left", ["results/dead.parquet", "manifest.json", "results/part-00000.parquet"])
+def test_verify_leaves_alone_what_is_beside_a_database_of_no_bytes(restored: World, left: str) -> None:
+    for name in everything(restored.job).keys() - {"job.toml", left}:
+        (restored.job / name).unlink()
+    (restored.job / "queue.sqlite").touch()
+    before = everything(restored.job)
+    (finding,) = verify(restored.job)
+    assert not finding.repaired
+    assert "queue.sqlite is empty, but there is" in finding.problem
+    assert everything(restored.job) == before
+
+
+@pytest.mark.parametrize("state", ["is missing", "is empty"])
+def test_so_is_one_whose_log_alone_is_left(interrupted: World, state: str) -> None:
+    for path in [*interrupted.job.rglob("*.parquet"), *interrupted.job.glob("queue.sqlite*")]:
+        path.unlink()
+    (interrupted.job / "manifest.json").unlink()
+    (interrupted.job / "queue.sqlite-wal").write_bytes(b"a commit")
+    if state == "is empty":
+        (interrupted.job / "queue.sqlite").touch()
+    with pytest.raises(Damaged, match=rf"queue\.sqlite {state}, but there is queue\.sqlite-wal"):
+        interrupted.run()
+    assert (interrupted.job / "queue.sqlite-wal").read_bytes() == b"a commit"
+
+
 def test_verify_says_so_too_and_the_results_stay_as_they_are(restored: World) -> None:
     before, rows = everything(restored.job), read_results(restored.job)
     (finding,) = verify(restored.job)
@@ -115,9 +150,15 @@ def test_with_a_copy_of_the_database_made_during_the_run_the_job_goes_on(tmp_pat
     check_invariants(world.job, expected=300)
 
 
-def test_a_job_that_a_crash_left_without_a_database_begins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_job_that_a_crash_left_without_a_database_begins(tmp_path: Path, empty: bool) -> None:
     world = World(tmp_path, [SimHost("a", 0.1)], rows=5)
     world.run(limit=0)
     (world.job / "queue.sqlite").unlink()
+    if empty:
+        # the file is made before anything is written to it
+        (world.job / "queue.sqlite").touch()
+        assert verify(world.job) == []
+        (world.job / "queue.sqlite").write_bytes(b"")
     assert not list((world.job / "results").iterdir())
     assert world.run().counts.done == 5
