@@ -11,6 +11,7 @@
         DiskFull            the same, but there may be room later: wait and go on
         DatasetUnreadable   the disk of the dataset failed, the job's own may be well
           DatasetChanged    somebody wrote to it during the run
+        Torn                a published file is not what was written: `verify` makes it anew
         Damaged             what is on the disk is not what was written: nothing can put that right
       NoHostsLeft           no host usable for longer than the patience; can be resumed    exit 4
 
@@ -141,6 +142,10 @@ class DatasetUnreadable(StoreError):
 
 class DatasetChanged(DatasetUnreadable):
     """The dataset is no longer what the job began with. Nothing that was read from it since is used."""
+
+
+class Torn(StoreError):
+    """A published file does not hold together. The database has its rows, from which it can be made anew."""
 
 
 class Damaged(StoreError):

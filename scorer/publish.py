@@ -252,7 +252,9 @@ class Publisher:
 
     def _published(self) -> tuple[list[ResultFile], ResultFile | None]:
         parts = [_file_of(part) for part in self._queue.parts() if part.recorded]
-        return parts, describe_file(self._results_dir / DEAD_FILE)
+        dead = describe_file(self._results_dir / DEAD_FILE)
+        # of a torn one nobody knows the rows; it is written anew when the run ends
+        return parts, dead if dead is not None and dead.rows >= 0 else None
 
 
 def _is_ours(name: str) -> bool:

@@ -28,7 +28,7 @@ from scorer.core.kept import kept_arrays
 from scorer.core.result import ResultRow
 from scorer.core.score import Field, FieldType
 from scorer.core.values import python_values
-from scorer.errors import DiskFull, StoreError
+from scorer.errors import DiskFull, StoreError, Torn
 from scorer.failpoints import failpoint
 
 DEAD_FILE = "dead.parquet"
@@ -158,8 +158,9 @@ def describe_file(path: Path) -> ResultFile | None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:
-            rows = pq.read_metadata(path).num_rows
-        except pa.ArrowInvalid:
+            with reading(path):
+                rows = pq.read_metadata(path).num_rows
+        except Torn:
             rows = -1
         return ResultFile(path.name, rows, path.stat().st_size, digest)
 
@@ -177,20 +178,23 @@ def check_file(path: Path, expected: ResultFile) -> str | None:
 
 
 def same_rows(path: Path, chunks: Iterable[Sequence[ResultRow]], schema: pa.Schema) -> bool:
-    """Whether a whole file holds exactly these rows in this order."""
+    """Whether a file holds exactly these rows in this order; one that cannot be read to its end does not."""
     expected = (_batch(rows, schema) for rows in chunks)
     due = _batch([], schema)
-    with pq.ParquetFile(path) as file:
-        if file.schema_arrow.names != schema.names:
-            return False
-        for batch in file.iter_batches(batch_size=GROUP_ROWS):
-            start = 0
-            while start < batch.num_rows:
-                due = due if due.num_rows else next(expected, due)
-                count = min(batch.num_rows - start, due.num_rows)
-                if not count or not _equal(batch.slice(start, count), due.slice(0, count)):
-                    return False
-                start, due = start + count, due.slice(count)
+    try:
+        with reading(path), pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != schema.names:
+                return False
+            for batch in file.iter_batches(batch_size=GROUP_ROWS):
+                start = 0
+                while start < batch.num_rows:
+                    due = due if due.num_rows else next(expected, due)
+                    count = min(batch.num_rows - start, due.num_rows)
+                    if not count or not _equal(batch.slice(start, count), due.slice(0, count)):
+                        return False
+                    start, due = start + count, due.slice(count)
+    except Torn:
+        return False
     return not due.num_rows and next(expected, None) is None
 
 
@@ -279,6 +283,21 @@ def _equal(found: pa.RecordBatch, expected: pa.RecordBatch) -> bool:
 
 def _listed(file: ResultFile) -> dict[str, object]:
     return {"file": file.name, "rows": file.rows, "bytes": file.size_bytes, "sha256": file.sha256}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what reading a Parquet file raises into ours: Torn for its content, StoreError for the disk."""
+    with _touching(path):
+        try:
+            yield
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise Torn(f"{path} is not what was written") from error
+        except OSError as error:
+            # the disk's errors have a number; Arrow has none for what it cannot decode
+            if error.errno is not None:
+                raise
+            raise Torn(f"{path} is not what was written") from error
 
 
 @contextmanager

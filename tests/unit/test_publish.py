@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from typing import get_args
 
 import crash_life
 import entries
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -208,6 +210,25 @@ class TestRecover:
         assert stranger.exists()
 
 
+def footer_bytes(content: bytes) -> int:
+    """How long the end of a Parquet file is that says what is in it, with the length and magic behind it."""
+    return 8 + int.from_bytes(content[-8:-4], "little")
+
+
+def flip_the_footer(path: Path) -> None:
+    """Flip one bit so that Arrow calls it no invalid file but an error of reading, without a number."""
+    content = path.read_bytes()
+    for place in range(len(content) - footer_bytes(content), len(content) - 8):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        try:
+            pq.read_metadata(path)
+        except OSError:
+            return
+        except (pa.ArrowException, UnicodeDecodeError):
+            pass
+    raise AssertionError("no bit of the footer does that")
+
+
 class TestVerify:
     @pytest.fixture
     def finished(self, queue: Queue, publisher: Publisher) -> Publisher:
@@ -218,7 +239,7 @@ class TestVerify:
         return publisher
 
     @pytest.mark.parametrize("name", ["part-00001.parquet", "dead.parquet"])
-    @pytest.mark.parametrize("damage", ["missing", "torn", "flipped", "other rows"])
+    @pytest.mark.parametrize("damage", ["missing", "torn", "flipped", "footer", "pages", "other rows"])
     def test_a_damaged_file_is_found_and_rebuilt(
         self, job: Path, queue: Queue, finished: Publisher, name: str, damage: str
     ) -> None:
@@ -233,6 +254,11 @@ class TestVerify:
                 path.write_bytes(content.replace(b"because of", b"because oh"))
                 if path.read_bytes() == content:
                     path.write_bytes(content[:50] + bytes([content[50] ^ 255]) + content[51:])
+            case "footer":
+                flip_the_footer(path)
+            case "pages":
+                end = len(content) - footer_bytes(content)
+                path.write_bytes(content[:4] + b"\xff" * (end - 4) + content[end:])
             case "other rows":
                 pq.write_table(pq.read_table(path).slice(1), path)
         before = finished.verify(repair=False)
@@ -243,6 +269,30 @@ class TestVerify:
         assert all(finding.repaired for finding in after)
         assert finished.verify(repair=False) == []
         assert sorted(chain(*published(job).values())) == list(range(20))
+
+    def test_a_file_of_dead_rows_that_cannot_be_read_is_not_in_the_manifest_and_written_anew_at_the_end(
+        self, job: Path, queue: Queue, finished: Publisher
+    ) -> None:
+        flip_the_footer(job / "results" / "dead.parquet")
+        queue.enqueue(["m"], 24, 1)
+        done_rows(queue, range(20, 24))
+        assert finished.publish(everything=True)
+        assert json.loads((job / "manifest.json").read_text())["dead"] is None
+        finished.finish()
+        assert finished.verify(repair=False) == []
+
+    def test_a_disk_that_fails_is_no_damaged_file(
+        self, job: Path, finished: Publisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: Path) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        before = published(job)
+        monkeypatch.setattr(pq, "read_metadata", fail)
+        with pytest.raises(StoreError, match=r"part-00000\.parquet: Input/output error"):
+            finished.verify(repair=True)
+        monkeypatch.undo()
+        assert published(job) == before
 
     def test_a_row_that_differs_from_the_queue_is_found_though_the_checksum_is_right(
         self, job: Path, queue: Queue, finished: Publisher

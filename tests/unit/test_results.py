@@ -1,4 +1,5 @@
 import datetime as dt
+import errno
 import json
 import os
 import stat
@@ -15,12 +16,13 @@ from scorer import results
 from scorer.core.output import RESERVED
 from scorer.core.result import ResultRow
 from scorer.core.score import Field
-from scorer.errors import DiskFull, StoreError
+from scorer.errors import DiskFull, StoreError, Torn
 from scorer.results import (
     ResultFile,
     check_file,
     describe_file,
     listed_rows,
+    reading,
     remove_file,
     results_schema,
     same_rows,
@@ -264,6 +266,33 @@ class TestSameRows:
 
     def test_other_columns_are_a_difference(self, path: Path) -> None:
         assert not same_rows(path, [self.ROWS], results_schema(FIELDS, {"name": pa.string()}))
+
+    def test_a_file_in_which_any_bit_is_flipped_is_described_and_compared_without_an_error(self, path: Path) -> None:
+        content = path.read_bytes()
+        seen = set()
+        for place in range(4, len(content) - 4, 5):
+            path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+            file = describe_file(path)
+            seen.add((file.rows, same_rows(path, [self.ROWS], SCHEMA)))
+        assert {(25, True), (25, False), (-1, False)} <= seen
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (pa.ArrowInvalid("no magic"), Torn),
+            (pa.ArrowNotImplementedError("a strange type"), Torn),
+            (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), Torn),
+            (OSError("Couldn't deserialize thrift"), Torn),
+            (OSError(errno.EIO, "Input/output error"), StoreError),
+            (OSError(errno.EACCES, "Permission denied"), StoreError),
+        ],
+    )
+    def test_what_the_disk_does_is_told_from_what_is_in_the_file(
+        self, path: Path, error: Exception, kind: type[StoreError]
+    ) -> None:
+        with pytest.raises(StoreError, match=path.name) as told, reading(path):
+            raise error
+        assert type(told.value) is kind
 
     def test_describing_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         assert describe_file(tmp_path / "none.parquet") is None
