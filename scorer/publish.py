@@ -139,11 +139,9 @@ class Publisher:
     def verify(self, *, repair: bool) -> list[Finding]:
         """Compare the queue with itself and every file with the queue, row by row; put right what can be rebuilt.
 
-        Nothing found means sound. What is wrong inside the queue itself cannot be rebuilt, and then nothing is touched;
-        a text that cannot be read shows only when its row's turn comes, after what was put right before it.
+        Nothing found means sound, if the queue itself is: whoever repairs has asked `queue.problems` before it was
+        opened. A text that cannot be read shows only when its row's turn comes, after what was put right before it.
         """
-        if damage := self._queue.problems():
-            return [Finding(problem, DAMAGE, repaired=False) for problem in damage]
         findings: list[Finding] = []
         try:
             for check in self._checks():  # lazily: a check sees what was mended before it

@@ -5,7 +5,8 @@ is synced. So whoever opens the folder, at any moment, finds whole files of one 
 knows no queue: rows come as arguments, and what was written is the return value, for the caller to record.
 
 Which middle columns come from the template and which were kept from the input is noted in the schema's own fields.
-Errors: DiskFull (the call may be made again), StoreError (a file that fails to sync must not be synced again).
+Errors: DiskFull (the call may be made again), StoreError (a file that fails to sync must not be synced again), Damaged
+(rows that are none).
 """
 
 import errno
@@ -28,7 +29,7 @@ from scorer.core.kept import kept_arrays
 from scorer.core.result import ResultRow
 from scorer.core.score import Field, FieldType
 from scorer.core.values import python_values
-from scorer.errors import DiskFull, StoreError, Torn
+from scorer.errors import Damaged, DiskFull, StoreError, Torn
 from scorer.failpoints import failpoint
 
 DEAD_FILE = "dead.parquet"
@@ -57,6 +58,9 @@ _AFTER = {
     "finished_at": pa.timestamp("us", tz="UTC"),
 }
 _SOURCE = b"scorer.source"
+
+# what texts and values that fit neither JSON nor their column's type raise
+_NO_RESULT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ def _publish(path: Path, unfinished_dir: Path, chunks: Iterable[Sequence[ResultR
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             rows = _write(unfinished, chunks, schema)
-        except DiskFull:
+        except (DiskFull, Damaged):
             unfinished.unlink(missing_ok=True)
             raise
         failpoint("part-synced")
@@ -244,6 +248,20 @@ def _groups(chunks: Iterable[Sequence[ResultRow]], schema: pa.Schema) -> Iterato
 
 
 def _batch(rows: Sequence[ResultRow], schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows of the database as Arrow's. Damaged if one of them is nothing that was ever written there."""
+    try:
+        return _columns(rows, schema)
+    except _NO_RESULT as error:
+        if len(rows) == 1:
+            text = f"the database is damaged: what it holds of row {rows[0].row} is no result ({error})"
+            raise Damaged(text) from error
+        for row in rows:
+            _batch([row], schema)
+        # each of them is one: the fault is ours
+        raise
+
+
+def _columns(rows: Sequence[ResultRow], schema: pa.Schema) -> pa.RecordBatch:
     columns = dict(zip(ResultRow._fields, zip(*rows, strict=True), strict=False)) if rows else {}
     scores = [from_json(text, cache_strings="keys") if text else {} for text in columns.get("fields", ())]
     kept_types = {field.name: field.type for field in schema if _source(field) == b"kept"}

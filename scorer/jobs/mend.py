@@ -13,7 +13,7 @@ from scorer.jobs.asking import recipes_of, thawed
 from scorer.jobs.folder import DATABASE, check_database, locked
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, read_spec, schema_of, write_spec
 from scorer.publish import DAMAGE, Finding, Publisher
-from scorer.queue import Queue, Reader
+from scorer.queue import Queue, Reader, problems
 from scorer.results import remove_file
 from scorer.templates import Asking
 
@@ -90,8 +90,13 @@ def verify(folder: Path) -> list[Finding]:
     Raises StoreError where the disk does not let it look or repair.
     """
     try:
-        with _opened(folder) as (_, _, publisher):
-            return [*_stale_spec(folder), *publisher.verify(repair=True)]
+        check_database(folder)
+        with locked(folder):
+            # before anything is written: the run itself is noted in the database
+            if damage := problems(folder / DATABASE) if (folder / DATABASE).exists() else []:
+                return [Finding(problem, DAMAGE, repaired=False) for problem in damage]
+            with _at_work(folder) as (_, _, publisher):
+                return [*_stale_spec(folder), *publisher.verify(repair=True)]
     except Damaged as error:
         return [Finding(str(error), DAMAGE, repaired=False)]
 
@@ -106,11 +111,17 @@ def _stale_spec(folder: Path) -> Iterator[Finding]:
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[JobSpec, Queue, Publisher]]:
     check_database(folder)
-    with locked(folder):
-        spec = read_spec(folder)
-        template = thawed(spec.template, folder)
-        queue = Queue.open(folder / DATABASE, time.time())
-        try:
-            yield spec, queue, Publisher(queue, folder, schema_of(spec, template))
-        finally:
-            queue.close()
+    with locked(folder), _at_work(folder) as opened:
+        yield opened
+
+
+@contextmanager
+def _at_work(folder: Path) -> Iterator[tuple[JobSpec, Queue, Publisher]]:
+    """Open what belongs to a job. The lock is held."""
+    spec = read_spec(folder)
+    template = thawed(spec.template, folder)
+    queue = Queue.open(folder / DATABASE, time.time())
+    try:
+        yield spec, queue, Publisher(queue, folder, schema_of(spec, template))
+    finally:
+        queue.close()

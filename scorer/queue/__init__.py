@@ -20,6 +20,7 @@ Invariants
 """
 
 from scorer.queue.reader import Reader
+from scorer.queue.soundness import problems
 from scorer.queue.writer import Queue
 
-__all__ = ["Queue", "Reader"]
+__all__ = ["Queue", "Reader", "problems"]

@@ -1,14 +1,28 @@
 """Every invariant that the queue's tables can show: one function for tests, crash tests and `scorer verify`."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from scorer.database import Database
 from scorer.queue import statements as sql
+from scorer.queue.schema import schema_version
 
 
-def problems(db: Connection) -> list[str]:
-    """Say what is wrong and cannot be rebuilt, one sentence each. Reads the whole database."""
+def problems(path: Path) -> list[str]:
+    """Say what is wrong with a database and cannot be rebuilt, one sentence each; it reads the whole of it.
+
+    To be asked before it is opened to write, which changes it: the run is noted, and closing moves the log into it.
+    Raises Damaged if it can be read no further, UsageError for a newer or a foreign one.
+    """
+    with closing(Database.open_to_read(path)) as database, database.read() as db:
+        # a crash may leave a database without tables: it has not begun, and holds nothing
+        return _problems(db) if schema_version(db, path) else []
+
+
+def _problems(db: Connection) -> list[str]:
     own_check = [str(line) for line in db.exec_driver_sql("PRAGMA integrity_check(10)").scalars()]
     if own_check != ["ok"]:
         return [f"the database is damaged: {line}" for line in own_check]  # nothing else can be believed

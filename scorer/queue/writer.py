@@ -26,7 +26,7 @@ from scorer.queue.batch import Batch, Key, microseconds
 from scorer.queue.pages import dead_pages, result_pages
 from scorer.queue.reader import counts, elapsed_s
 from scorer.queue.schema import bring_up_to_date
-from scorer.queue.soundness import problems, rebuild_tallies, tally_problems
+from scorer.queue.soundness import rebuild_tallies, tally_problems
 
 
 class Queue:
@@ -193,11 +193,6 @@ class Queue:
     def dead_rows(self) -> Iterator[list[ResultRow]]:
         """All dead tasks by model, row and sample, a thousand at a time; other calls may come in between."""
         return dead_pages(self._database)
-
-    def problems(self) -> list[str]:
-        """Check the file and every invariant that the tables can show; a sound queue has none. Reads everything."""
-        with self._database.read() as db:
-            return problems(db)
 
     def tally_problems(self) -> list[str]:
         """Compare the sums with the results; `rebuild_tallies` mends what is found."""

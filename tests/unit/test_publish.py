@@ -368,17 +368,6 @@ class TestVerify:
         assert len(findings := finished.verify(repair=False)) == 4
         assert len({finding.explanation for finding in findings}) == 4
 
-    def test_a_damaged_queue_is_reported_and_nothing_is_touched(
-        self, job: Path, queue: Queue, finished: Publisher
-    ) -> None:
-        sql(job, "DELETE FROM result WHERE seq=2")
-        before = published(job)
-        (job / "results" / "part-00002.parquet").unlink()
-        findings = finished.verify(repair=True)
-        assert findings
-        assert not any(finding.repaired for finding in findings)
-        assert set(before) - set(published(job)) == {"part-00002.parquet"}
-
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:

@@ -13,7 +13,7 @@ from scorer.core.result import Counts, DeadKind, HostTotals, Part
 from scorer.core.task import Blame, TaskKey
 from scorer.database import Database
 from scorer.errors import Damaged, DiskFull, FaultKind, StoreError, UsageError
-from scorer.queue import Queue, Reader, schema
+from scorer.queue import Queue, Reader, problems, schema
 from scorer.queue.batch import fields_json, storable
 from scorer.queue.statements import ENQUEUE_TASKS
 
@@ -126,12 +126,12 @@ class TestCommit:
     def test_an_empty_batch_is_fine(self, queue: Queue) -> None:
         assert queue.commit([], NOW) == 0
 
-    def test_numbers_are_dense_whatever_is_ignored(self, queue: Queue) -> None:
+    def test_numbers_are_dense_whatever_is_ignored(self, queue: Queue, path: Path) -> None:
         queue.commit([entries.done(3), entries.done(3), entries.done(1)], NOW)
         queue.commit([entries.done(3), entries.died(4), entries.done(2)], NOW)
         (rows,) = queue.results(1, 100)
         assert [r.row for r in rows] == [3, 1, 2]
-        assert queue.problems() == []
+        assert problems(path) == []
 
     def test_a_result_comes_back_as_it_went_in(self, queue: Queue) -> None:
         entry = entries.done(1, fields={"score": 3, "ok": True, "reason": "naïve \x00 🦉"}, prompt_tokens=None)
@@ -207,7 +207,7 @@ class TestCommit:
         queue._database._connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 10_000}")
         queue._database._connection.commit()
         assert queue.commit(batch, NOW) == 10
-        assert queue.problems() == []
+        assert problems(path) == []
 
     @pytest.mark.parametrize("table", ["attempt", "result", "dead", "task", "host_tally", "score_tally", "run"])
     def test_a_commit_that_fails_half_way_leaves_nothing_of_itself(self, queue: Queue, path: Path, table: str) -> None:
@@ -222,7 +222,7 @@ class TestCommit:
         for trigger in ("broken", "broken_too"):
             sql(path, f"DROP TRIGGER {trigger}")
         assert queue.commit(batch, NOW) == 5
-        assert queue.problems() == []
+        assert problems(path) == []
 
     def test_what_was_committed_is_there_for_the_next_process(self, queue: Queue, path: Path) -> None:
         queue.commit([entries.done(0), entries.died(1), entries.tried(2)], NOW)
@@ -238,14 +238,14 @@ class TestCommit:
 
 
 class TestRevive:
-    def test_dead_rows_wait_again_with_a_clean_slate_but_their_tries_counted(self, queue: Queue) -> None:
+    def test_dead_rows_wait_again_with_a_clean_slate_but_their_tries_counted(self, queue: Queue, path: Path) -> None:
         queue.commit([entries.tried(1), entries.tried(1), entries.died(1, attempts=3), entries.tried(2)], NOW)
         assert queue.revive(None) == 1
         assert queue.counts() == Counts(10, 0, 0)
         one, two = queue.pending("m", (0, 0), 2)
         assert (one.tries, one.history) == (3, ())
         assert (two.tries, len(two.history)) == (1, 1), "other rows keep what is held against them"
-        assert queue.problems() == []
+        assert problems(path) == []
 
     def test_only_the_kind_asked_for_is_revived(self, queue: Queue) -> None:
         queue.commit([entries.died(1), entries.died(2, kind="poison"), entries.died(3)], NOW)
@@ -382,9 +382,9 @@ class TestSoundness:
         queue.commit([entries.done(row) for row in range(3)] + [entries.died(3)], NOW)
         queue.fix_part(2)
         queue.record_part(0, 1, "abc")
-        assert queue.problems() == []
+        assert problems(path) == []
         sql(path, damage)
-        assert any(problem in found for found in queue.problems())
+        assert any(problem in found for found in problems(path))
 
     def test_pages_that_hold_rubbish_are_found(self, queue: Queue, path: Path) -> None:
         queue.enqueue(["m"], 20_000, 1)
@@ -392,9 +392,9 @@ class TestSoundness:
         content = bytearray(path.read_bytes())
         content[40 * 4096 : 50 * 4096] = bytes(10 * 4096)
         path.write_bytes(content)
-        damaged = Queue.open(path, NOW)
-        assert any("damaged" in problem for problem in damaged.problems())
-        damaged.close()
+        damaged = path.read_bytes()
+        assert any("damaged" in problem for problem in problems(path))
+        assert path.read_bytes() == damaged
 
     def test_tallies_are_rebuilt_from_the_results(self, queue: Queue, path: Path) -> None:
         batch = [entries.done(row, score=float(row % 2), host="p40" if row < 3 else "mac") for row in range(6)]

@@ -1,15 +1,19 @@
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from invariants import check_invariants, read_results
-from simulation.world import Faults, SimHost, World
+from made_jobs import MadeJob, texts
+from simulation.world import EPOCH_S, MODEL, Faults, SimHost, World
 
 from scorer.errors import UsageError
 from scorer.jobs.folder import locked
 from scorer.jobs.mend import retry, verify
 from scorer.jobs.spec import read_spec
+from scorer.queue import Queue
 
 
 def cut_world(folder: Path) -> World:
@@ -90,22 +94,82 @@ def test_a_part_that_was_lost_is_made_again_from_the_database(tmp_path: Path) ->
     assert verify(world.job) == []
 
 
-@pytest.mark.parametrize("damage", ["the header", "a page in the middle"])
-def test_a_damaged_database_is_a_finding_and_nothing_is_touched(tmp_path: Path, damage: str) -> None:
+def killed(job: Path) -> Path:
+    """A copy of a job as a killed process leaves it, with commits in the log beside the database."""
+    queue = Queue.open(job / "queue.sqlite", EPOCH_S)
+    queue.enqueue([MODEL], 400, 1)
+    copy = job.with_name("killed")
+    shutil.copytree(job, copy)
+    queue.close()
+    assert (copy / "queue.sqlite-wal").stat().st_size
+    return copy
+
+
+def content(job: Path) -> dict[str, bytes]:
+    """What a job is made of, without the lock and the index of the log, which SQLite makes when it reads."""
+    passing = {"job.lock", "job.owner.json", "queue.sqlite-shm"}
+    files = {path.name: path.read_bytes() for path in job.rglob("*") if path.is_file() and path.name not in passing}
+    return {name: data for name, data in files.items() if data}
+
+
+@pytest.mark.parametrize("after_a_kill", [False, True])
+@pytest.mark.parametrize("damage", ["the header", "a page in the middle", "a task"])
+def test_a_damaged_database_is_a_finding_and_nothing_is_touched(
+    tmp_path: Path, damage: str, after_a_kill: bool
+) -> None:
     world = World(tmp_path, [SimHost("a", 0.1)], rows=300)
     world.run()
-    database = world.job / "queue.sqlite"
-    content = bytearray(database.read_bytes())
-    begin = 0 if damage == "the header" else len(content) // 8192 * 4096
-    content[begin : begin + 4096] = b"x" * 4096
-    database.write_bytes(content)
-    (world.job / "results" / "part-00000.parquet").unlink()
-    findings = verify(world.job)
-    assert findings
-    assert not any(finding.repaired for finding in findings)
-    assert "damaged" in findings[0].problem or "no SQLite database" in findings[0].problem
-    assert "nothing was touched" in findings[0].explanation
-    assert not list((world.job / "results").glob("part-*"))
+    if damage == "a task":
+        with closing(sqlite3.connect(world.job / "queue.sqlite")) as connection, connection:
+            connection.execute("DELETE FROM result WHERE seq = 7")
+    job = killed(world.job) if after_a_kill else world.job
+    if damage != "a task":
+        database = bytearray((job / "queue.sqlite").read_bytes())
+        # of the first page, what the log has of it counts
+        begin = 0 if damage == "the header" and not after_a_kill else len(database) // 8192 * 4096
+        database[begin : begin + 4096] = b"x" * 4096
+        (job / "queue.sqlite").write_bytes(database)
+    (job / "results" / "part-00000.parquet").unlink()
+    (job / "job.toml.tmp").write_text("name = ")
+    before = content(job)
+    for _ in range(2):
+        findings = verify(job)
+        assert findings
+        assert not any(finding.repaired for finding in findings)
+        assert "nothing was touched" in findings[0].explanation
+        assert content(job) == before
+    said = findings[0].problem
+    assert "damaged" in said or "no SQLite database" in said or "300 tasks are done, 299 rows say so" in said
+
+
+DAMAGED_TEXTS = {
+    "fields cut off": "fields = substr(fields, 1, 6)",
+    "fields of another kind": "fields = '[1]'",
+    "a score of another type": """fields = '{"score": "x"}'""",
+    "kept cut off": "kept = '{'",
+    "kept without the column": "kept = '{}'",
+    "kept of another type": """kept = '{"id": "x"}'""",
+    "bytes for a text": "completion = x'00ff'",
+    "a text for a number": "attempts = 'abc'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_TEXTS)
+@pytest.mark.parametrize("part", ["there", "lost"])
+def test_a_result_that_was_damaged_is_a_finding(tmp_path: Path, damage: str, part: str) -> None:
+    job = MadeJob(table=texts(30, id=pa.array(range(30))), keep=("id",)).write(tmp_path)
+    assert verify(job) == []
+    with closing(sqlite3.connect(job / "queue.sqlite")) as database, database:
+        row = database.execute("SELECT row FROM result WHERE seq = 5").fetchone()[0]
+        database.execute(f"UPDATE result SET {DAMAGED_TEXTS[damage]} WHERE seq = 5")
+    if part == "lost":
+        (job / "results" / "part-00000.parquet").unlink()
+    before = content(job)
+    for _ in range(2):
+        (finding,) = verify(job)
+        assert not finding.repaired
+        assert f"the database is damaged: what it holds of row {row} is no result" in finding.problem
+    assert {**content(job), "queue.sqlite": b""} == {**before, "queue.sqlite": b""}, "the run is noted there"
 
 
 def test_a_text_that_cannot_be_read_is_a_finding_after_what_was_put_right(tmp_path: Path) -> None:
