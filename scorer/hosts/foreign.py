@@ -4,6 +4,10 @@ Our own transport lets aiohttp's exceptions through; others that httpx can use w
 something else, such as `ConnectTimeout` for a connection dropped in the middle of a generation. So the exception that
 tells is looked for along the chain of causes, and looked up by name in one literal table; a test walks both libraries
 and fails when they grow an exception that the table does not know.
+
+What a parser says of a reply that is not HTTP is never repeated: it quotes the reply, cut to length or to what one
+packet held, and what a server sends back may be the token, of which a piece is not recognised. The words for it are our
+own.
 """
 
 import os
@@ -111,6 +115,24 @@ MEANING: dict[str, Meaning] = {
     "builtins.UnicodeError": Meaning.NOT_REACHED,
 }
 
+# of the exceptions that quote a reply, by the class that comes nearest to saying what was wrong with it
+OWN_WORDS: dict[str, str] = {
+    "aiohttp.LineTooLong": "a line that is too long",
+    "aiohttp.BadStatusLine": "its first line is no status line",
+    "aiohttp.InvalidHeader": "a malformed header",
+    "aiohttp.PayloadEncodingError": "a malformed body",
+    "aiohttp.HttpProcessingError": "a malformed reply",
+    "aiohttp.ClientResponseError": "a malformed reply",
+    "aiohttp.ClientPayloadError": "a malformed body",
+    "httpx.RemoteProtocolError": "a malformed or missing reply",
+    "httpx.DecodingError": "a malformed body",
+}
+# what aiohttp has one class for, told apart by its text
+TOLD_APART: dict[str, str] = {
+    "Not enough data": "the reply broke off before its end",
+    "Too many": "too many headers",
+}
+
 
 def fault_of(error: Exception, hushed: Callable[[str], str] = str) -> Fault:
     """Return the fault that an exception of FOREIGN stands for, with a message for people.
@@ -142,7 +164,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: Exception, telling: BaseException, hushed: Callable[[str], str]) -> str:
-    """Return the system's own words if it spoke, else the library's, on one line."""
+    """Return the system's own words if it spoke, else ours or the library's, on one line."""
     system = [e for e in _causes(error) if isinstance(e, OSError)]
     for spoken in (*reversed(system), telling):
         text = hushed(_words(spoken))
@@ -158,6 +180,13 @@ def _words(error: BaseException) -> str:
         return f"{'TLS' if isinstance(error, ssl.SSLError) else 'host name'}: {error.strerror or error}"
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return "the reply broke off in its head"  # all of which its own text would list
-    if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in str(error):
-        return "the reply broke off before its end"  # its own text is the inside of a parser
-    return str(error)
+    return _own_words(error) or str(error)
+
+
+def _own_words(error: BaseException) -> str:
+    """Return ours for what a parser complains of, by the innermost cause that has some; empty for anything else."""
+    for cause in reversed(list(_causes(error))):
+        words = next((OWN_WORDS[name] for name in map(name_of, type(cause).__mro__) if name in OWN_WORDS), "")
+        if words:
+            return next((better for said, better in TOLD_APART.items() if said in str(cause)), words)
+    return ""

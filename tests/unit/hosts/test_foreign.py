@@ -8,6 +8,8 @@ import aiohttp.client_exceptions
 import aiohttp.http_exceptions
 import httpx
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from scorer.errors import Fault, FaultKind, HostFault, UnclearFault
 from scorer.hosts.foreign import FOREIGN, MEANING, fault_of, name_of
@@ -78,6 +80,40 @@ def test_the_message_is_the_systems_own_words_on_one_line() -> None:
     assert fault_of(httpx.ReadError("a\n  b")).message == "connection lost: a b"
     assert fault_of(httpx.ReadError("")).message == "connection lost: ReadError"
     assert len(fault_of(httpx.ReadError("x" * 10_000)).message) < 300
+
+
+PARSERS = [
+    kind
+    for kind in exceptions_of(aiohttp.http_exceptions)
+    if issubclass(kind, aiohttp.http_exceptions.HttpProcessingError)
+]
+
+
+@pytest.mark.parametrize("kind", PARSERS, ids=name_of)
+@pytest.mark.parametrize(
+    "outer", [None, aiohttp.ClientPayloadError("hush-hush"), httpx.ReadError("hush-hush")], ids=repr
+)
+def test_nothing_of_a_reply_that_a_parser_quotes_is_repeated(kind: type[Exception], outer: Exception | None) -> None:
+    base = aiohttp.http_exceptions.HttpProcessingError
+    complaint = base(message="hush-hush") if kind is base else kind("hush-hush")
+    fault = fault_of(complaint if outer is None else raised(outer, complaint))
+    assert "hush" not in f"{fault}{fault.message}"
+
+
+def test_what_was_wrong_with_a_reply_is_said_in_our_words() -> None:
+    errors = aiohttp.http_exceptions
+    request = aiohttp.RequestInfo(URL("http://h"), "GET", CIMultiDictProxy(CIMultiDict()), URL("http://h"))
+    said = {
+        "a line that is too long": errors.LineTooLong("X-You-Sent: hush-hu", 100),
+        "its first line is no status line": errors.BadStatusLine("SSH-2.0"),
+        "a malformed header": errors.InvalidHeader("X You Sent"),
+        "too many headers": errors.BadHttpMessage("Too many headers received"),
+        "a malformed reply": errors.BadHttpMessage("Invalid character"),
+        "a malformed body": errors.ContentEncodingError("Can not decode"),
+    }
+    for words, inner in said.items():
+        outer = raised(aiohttp.ClientResponseError(request, (), message="hush-hush"), inner)
+        assert fault_of(outer).message == f"not what HTTP allows: {words}"
 
 
 def test_a_body_that_ends_too_early_is_told_without_the_inside_of_a_parser() -> None:
