@@ -5,6 +5,7 @@ how often it has quoted the token, so that a test can see that there was somethi
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,6 +107,43 @@ def not_http(request: Request) -> None:
     """Answer with a status line that is none, then hang up."""
     request.wfile.write(f"Bearer {request.token} 200\r\n\r\n".encode())
     request.close_connection = True
+
+
+def long_line(before: bytes) -> Callable[[Request], None]:
+    """Answer with a head of which a line is too long: aiohttp quotes 100 bytes, among them most of the token."""
+
+    def answer(request: Request) -> None:
+        token = request.token.encode()
+        request.wfile.write(before + b"." * (101 - len(token)) + token + b"." * 9000 + b"\r\n\r\n")
+        request.close_connection = True
+
+    return answer
+
+
+def split_line(request: Request) -> None:
+    """Answer with a status line that is none, in two packets, the first of which has most of the token."""
+    whole = f"Bearer {request.token} 200\r\n\r\n".encode()
+    request.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    request.wfile.write(whole[: whole.index(b" 200") - 1])
+    request.wfile.write(whole[whole.index(b" 200") - 1 :])
+    request.close_connection = True
+
+
+def completion(**fields: str) -> Callable[[Request], None]:
+    """Answer like a model but for these fields, in which `TOKEN` becomes the token, spelt as Go spells JSON."""
+
+    def answer(request: Request) -> None:
+        sound = {"model": MODEL, "done": True, "done_reason": "stop", "message": {"content": '{"score": 7}'}}
+        said = {**sound, **{name: value.replace("TOKEN", request.token) for name, value in fields.items()}}
+        request.say(200, json.dumps(said).replace("&", "\\u0026"))
+
+    return answer
+
+
+def parrot(request: Request) -> None:
+    """Answer as a model that says the token where a number was asked for."""
+    said = {"content": json.dumps({"score": f"Bearer {request.token}"})}
+    request.say(200, json.dumps({"model": MODEL, "done": True, "done_reason": "stop", "message": said}))
 
 
 def drop(request: Request) -> None:

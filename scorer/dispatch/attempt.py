@@ -1,7 +1,10 @@
 """One try of one row on one host: ask, judge, and turn however it ended into a value.
 
-Here, and nowhere else, exceptions of an attempt become outcomes. A try that ended unclearly is cleared up at once: if
-the host does not even answer the cheapest question, it was the host.
+Here, and nowhere else, exceptions of an attempt become outcomes, and all they say is freed of the host's token: a
+message may quote a completion, and a completion that was refused may be anything, the headers of the request among it.
+
+A try that ended unclearly is cleared up at once: if the host does not even answer the cheapest question, it was the
+host.
 
 A row whose answer was cut gets more room for the next. Some servers, vLLM among them, refuse a request whose prompt and
 cap on the answer exceed their context together, where others let the answer run until the context ends. Such a refusal
@@ -52,16 +55,22 @@ async def attempt(
     """Try a row within a frame; `unusable` is told why when the host turns out not to be fit for the run at all."""
     began = anyio.current_time()
     retry_after_s = None
+    hushed = life.host.hushed
     try:
         fields, reply = await _ask(life, slot, frame, sampling, ratio)
     except HostFault as fault:
-        failed = Attempt(slot.host, Blame.HOST, fault.kind, fault.message, sent=fault.sent)
+        failed = Attempt(slot.host, Blame.HOST, fault.kind, hushed(fault.message), sent=fault.sent)
         retry_after_s = fault.retry_after_s
         if isinstance(fault, HostUnusable):
-            unusable(fault.message)
+            unusable(failed.message)
     except RowFault as fault:
         failed = Attempt(
-            slot.host, Blame.ROW, fault.kind, fault.message, permanent=fault.permanent, completion=fault.completion
+            slot.host,
+            Blame.ROW,
+            fault.kind,
+            hushed(fault.message),
+            permanent=fault.permanent,
+            completion=None if fault.completion is None else hushed(fault.completion),
         )
     except UnclearFault as fault:
         failed = await _clear_up(life, slot, fault)
@@ -118,10 +127,11 @@ async def _generate(life: Life, request: Request, *, least: int, room: int) -> t
 
 async def _clear_up(life: Life, slot: Slot, fault: UnclearFault) -> Attempt:
     """Ask the host beside the failed request whether it is down itself."""
+    said = life.host.hushed(fault.message)
     try:
         with anyio.fail_after(2 * CONNECT_TIMEOUT_S):
             await life.host.alive()
     except (HostFault, UnclearFault, TimeoutError):
-        message = f"{fault.message}; the host does not answer"
+        message = f"{said}; the host does not answer"
         return Attempt(slot.host, Blame.HOST, fault.kind, message, downed=True, sent=fault.sent)
-    return Attempt(slot.host, Blame.UNCLEAR, fault.kind, fault.message, sent=fault.sent)
+    return Attempt(slot.host, Blame.UNCLEAR, fault.kind, said, sent=fault.sent)

@@ -85,6 +85,9 @@ class Host(Protocol):
 
     name: str
 
+    def hushed(self, text: str) -> str:
+        """Return a text for people without the host's token: whatever quotes a completion, which may hold it."""
+
     async def alive(self) -> None:
         """Ask the cheapest question that proves the server answers; within CONNECT_TIMEOUT_S and a little."""
 

@@ -77,6 +77,10 @@ class EmbeddedHost:
         self._digest: str | None = None
         self._identity: Identity | None = None
 
+    def hushed(self, text: str) -> str:
+        """Return a text without the key that this engine was given."""
+        return text if self._api is None else self._api.hushed(text)
+
     async def alive(self) -> None:
         """Check the installation, and the process if there ought to be one."""
         self._model_file()

@@ -2,8 +2,8 @@
 
 Invariants: no redirect is followed, no proxy or netrc of the environment is used, no cookie is kept; a body is read in
 pieces and never beyond its cap, and never decoded (a small compressed body can be a large one); cancelling closes the
-connection, which is how the work on the server is stopped. The token is in the client's headers and nowhere else, not
-even in a message that quotes a server that quotes it.
+connection, which is how the work on the server is stopped. The token is in the client's headers and nowhere else: all
+that adapters are given of an answer is free of it, so that none can quote it, but for `Answer.as_said`.
 """
 
 import json
@@ -34,17 +34,20 @@ FORM = "application/x-www-form-urlencoded"
 QUESTION_TIMEOUT_S = 2 * CONNECT_TIMEOUT_S
 # no limit on reading: whoever asks sets the deadline by cancelling
 TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S).as_dict()
-# in whose place the words of a model are, by API: these are never touched
-COMPLETIONS = frozenset({"message", "response", "choices", "outputs"})
 
 
 class Answer(NamedTuple):
-    """A whole HTTP answer below 300 or from 400 up. `document` is its JSON object, None if it is anything else."""
+    """A whole HTTP answer below 300 or from 400 up. `document` is its JSON object, None if it is anything else.
+
+    JSON is told by reading it, whatever its Content-Type says: proxies and small servers get that wrong. Nothing here
+    holds the token but `original`, the document as it came; it is None where that is `document` itself.
+    """
 
     status: int
     headers: httpx.Headers
     body: bytes
     document: dict[str, object] | None
+    original: dict[str, object] | None = None
 
     @property
     def html(self) -> bool:
@@ -58,6 +61,11 @@ class Answer(NamedTuple):
         if self.html:
             raise HostFault(FaultKind.GATEWAY, f"HTML where JSON belongs: {excerpt(self.body)}")
         raise HostFault(FaultKind.BAD_BODY, f"not a JSON object: {excerpt(self.body)}")
+
+    def as_said(self) -> dict[str, object]:
+        """Return the JSON object as it came: for the words of a completion, which no message may quote."""
+        document = self.required()
+        return document if self.original is None else self.original
 
 
 class Http:
@@ -134,21 +142,21 @@ class Http:
         """Close all connections."""
         await self._transport.aclose()
 
+    def hushed(self, text: str) -> str:
+        """Return a message without the token, also where it quotes a completion and has cut it short."""
+        return self._hush.of_message(text)
+
     def _answer(self, response: httpx.Response, raw: bytes) -> Answer:
-        said = self._hush.of_bytes(raw)
-        document = _document(raw)
-        if said is not raw and not (response.status_code == 200 and _is_completion(document)):
-            document = _document(said)
-        return Answer(response.status_code, response.headers, said, document)
+        original = _document(raw)
+        document = self._hush.of_document(original, raw)
+        different = None if document is original else original
+        headers = self._hush.of_headers(response.headers)
+        return Answer(response.status_code, headers, self._hush.of_bytes(raw), document, different)
 
     def _object(self, line: bytes) -> dict[str, object]:
-        document = _document(line)
-        if document is not None and _is_completion(document):
-            return document
-        said = self._hush.of_bytes(line)
-        document = document if said is line else _document(said)
+        document = self._hush.of_document(_document(line), line)
         if document is None:
-            raise HostFault(FaultKind.BAD_BODY, f"not a JSON object: {excerpt(said)}")
+            raise HostFault(FaultKind.BAD_BODY, f"not a JSON object: {excerpt(self._hush.of_bytes(line))}")
         return document
 
     def _request(self, method: str, path: str, content: bytes | None = None, kind: str = "") -> httpx.Request:
@@ -211,10 +219,6 @@ def _encoded(body: Mapping[str, object]) -> bytes:
     except orjson.JSONEncodeError:
         # half of a surrogate pair is no character: some servers refuse the whole request over it
         return _ENCODER.encode(body).encode("utf-8", "replace")
-
-
-def _is_completion(document: Mapping[str, object] | None) -> bool:
-    return document is not None and "error" not in document and not COMPLETIONS.isdisjoint(document)
 
 
 def _refuse_unwanted(response: httpx.Response, hush: Hush) -> None:

@@ -59,6 +59,10 @@ class OllamaHost:
         self._version: Version | None = None
         self._remote: frozenset[str] = frozenset()
 
+    def hushed(self, text: str) -> str:
+        """Return a text without the token."""
+        return self._http.hushed(text)
+
     async def alive(self) -> None:
         """GET /api/version."""
         with only_host_faults():
@@ -91,7 +95,7 @@ class OllamaHost:
         answer = await self._http.json("POST", "/api/chat", chat_body(request))
         document = self._document(answer, frame)
         self._check_origin(document, frame.model)
-        return self._reply(document, free_text=frame.schema is None)
+        return self._reply(document, answer.as_said(), free_text=frame.schema is None)
 
     async def close(self) -> None:
         """Close the connections; the model stays loaded for its keep_alive."""
@@ -134,8 +138,8 @@ class OllamaHost:
         if not remote and answered != model and _full_name(answered) != _full_name(model):
             raise HostUnusable(FaultKind.WRONG_MODEL, f"asked for {model}, answered by {excerpt(answered, 80)}")
 
-    def _reply(self, document: Mapping[str, object], *, free_text: bool) -> Reply:
-        message = document.get("message")
+    def _reply(self, document: Mapping[str, object], as_said: Mapping[str, object], *, free_text: bool) -> Reply:
+        message = as_said.get("message")
         said = message if isinstance(message, dict) else {}
         text = plain_text(said.get("content"))
         reason = document.get("done_reason")
@@ -159,7 +163,7 @@ class OllamaHost:
             prefill_s=seconds(document.get("prompt_eval_duration"), NANOSECONDS),
             decode_s=seconds(document.get("eval_duration"), NANOSECONDS),
             load_s=seconds(document.get("load_duration"), NANOSECONDS),
-            first_token=first_token(document.get("logprobs")),
+            first_token=first_token(as_said.get("logprobs")),
         )
 
 

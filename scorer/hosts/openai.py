@@ -46,6 +46,10 @@ class OpenAIHost:
         self._http = http
         self._dialect = Dialect.OTHER
 
+    def hushed(self, text: str) -> str:
+        """Return a text without the token."""
+        return self._http.hushed(text)
+
     async def alive(self) -> None:
         """GET /health, or the list of models where there is no such thing."""
         with only_host_faults():
@@ -95,7 +99,7 @@ class OpenAIHost:
         if not answer.body.strip():
             # exo sends its status before it begins, and nothing more when it fails
             raise UnclearFault(FaultKind.DROPPED, "HTTP 200 and then nothing: the server gave up on the answer")
-        return _reply(answer.required(), free_text=request.frame.schema is None)
+        return _reply(answer.required(), answer.as_said(), free_text=request.frame.schema is None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -192,12 +196,11 @@ def _model(entry: Mapping[str, object], digest: str | None) -> ModelInfo | None:
     return None if name is None else ModelInfo(name, digest, max_context=context_of(entry))
 
 
-def _reply(document: Mapping[str, object], *, free_text: bool) -> Reply:
-    choices = document.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
-    if choice is None:
+def _reply(document: Mapping[str, object], as_said: Mapping[str, object], *, free_text: bool) -> Reply:
+    choice, spoken = _first_choice(document), _first_choice(as_said)
+    if choice is None or spoken is None:
         raise HostFault(FaultKind.BAD_BODY, f"not a chat answer: {excerpt(', '.join(document), 80)}")
-    said = _object(choice.get("message"))
+    said = _object(spoken.get("message"))
     text = plain_text(said.get("content"))
     finish = choice.get("finish_reason")
     if finish not in ("stop", "length"):
@@ -218,8 +221,13 @@ def _reply(document: Mapping[str, object], *, free_text: bool) -> Reply:
         output_tokens=count(usage.get("completion_tokens")),
         prefill_s=seconds(timings.get("prompt_ms"), MILLISECONDS),
         decode_s=seconds(timings.get("predicted_ms"), MILLISECONDS),
-        first_token=first_token(_object(choice.get("logprobs")).get("content")),
+        first_token=first_token(_object(spoken.get("logprobs")).get("content")),
     )
+
+
+def _first_choice(document: Mapping[str, object]) -> dict[str, object] | None:
+    choices = document.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
 
 
 def _object(value: object) -> dict[str, object]:

@@ -41,6 +41,10 @@ class PetalsHost:
         self._digest = config.model_digest
         self._http = http
 
+    def hushed(self, text: str) -> str:
+        """Return a text without the token."""
+        return self._http.hushed(text)
+
     async def alive(self) -> None:
         """Send the form empty: the gateway complains at once, and has nothing to compute."""
         with only_host_faults():
@@ -108,7 +112,7 @@ def _outputs(answer: Answer, model: str) -> object:
         raise fault_of_traceback(plain_text(document.get("traceback")), model)
     if document.get("ok") is not True or not isinstance(document.get("outputs"), str):
         raise HostFault(FaultKind.BAD_BODY, f"not a gateway's answer: {excerpt(', '.join(document), 80)}")
-    return document["outputs"]
+    return answer.as_said()["outputs"]
 
 
 def fault_of_traceback(traceback: str, model: str) -> Fault:

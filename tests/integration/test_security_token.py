@@ -18,7 +18,21 @@ import pyarrow.parquet as pq
 import pytest
 from doubles.ollama import OllamaDouble, Spec
 from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, Desk, refused_url, texts, wait_for
-from telltales import Telltale, drop, garbage, nested_error, not_http, page, redirect_to, refuse, telling
+from telltales import (
+    Telltale,
+    completion,
+    drop,
+    garbage,
+    long_line,
+    nested_error,
+    not_http,
+    page,
+    parrot,
+    redirect_to,
+    refuse,
+    split_line,
+    telling,
+)
 
 IN_VARIABLE = "hush/4711+tell&nobody"
 IN_FILE = 'mum-is-"the"-word/0815'
@@ -117,6 +131,13 @@ def test_a_planted_token_is_nowhere_after_every_kind_of_failure(desk: TokenDesk,
         "not-http": Telltale(not_http),
         "dropping": Telltale(drop),
         "away": Telltale(redirect_to(elsewhere.url)),
+        "other-model": Telltale(completion(model="no model for Bearer TOKEN")),
+        "other-machine": Telltale(completion(remote_host="https://elsewhere/?key=TOKEN")),
+        "half-done": Telltale(completion(done_reason="error: bad key TOKEN")),
+        "parrot": Telltale(parrot),
+        "long-header": Telltale(long_line(b"HTTP/1.1 200 OK\r\nX-You-Sent: ")),
+        "long-status": Telltale(long_line(b"HTTP/1.1 200 ")),
+        "split-status": Telltale(split_line),
     }
     guarded = [Spec(token=token, overhead_s=0.05, prefix_cache=False) for token in (IN_VARIABLE, IN_FILE)]
     with telling(**tales), OllamaDouble(guarded[0]) as one, OllamaDouble(guarded[1]) as two:
@@ -151,7 +172,10 @@ def test_a_planted_token_is_nowhere_after_every_kind_of_failure(desk: TokenDesk,
     assert desk.places_of_secrets() == []
     assert elsewhere.requests == [], "a redirect was followed"
     log = (desk.job / "scorer.log").read_text(encoding="utf-8")
-    assert log.count("[token]") >= len(tales) - 2, "the servers' words did not get so far as to be kept from the log"
+    unquoted = {"dropping", "not-http", "long-header", "long-status", "split-status"}
+    assert log.count("[token]") >= len(tales) - len(unquoted), (
+        "the servers' words did not get so far as to be kept from the log"
+    )
     assert re.search(r"no-tls[^\n]*TLS", log), "no host failed in its TLS"
 
 

@@ -32,6 +32,9 @@ class OneAnswer:
         self._alive = alive
         self.requests: list[Request] = []
 
+    def hushed(self, text: str) -> str:
+        return text.replace("hush-hush", "[token]")
+
     async def alive(self) -> None:
         if self._alive:
             raise self._alive
@@ -139,6 +142,25 @@ def test_an_unclear_fault_is_the_hosts_when_it_no_longer_answers(alive: Exceptio
     outcome, _ = outcome_of(OneAnswer(raising(UnclearFault(FaultKind.DROPPED, "lost")), alive=alive))
     assert (failed(outcome).blame, failed(outcome).downed) == (Blame.HOST, True)
     assert failed(outcome).message == "lost; the host does not answer"
+
+
+def quoting(_task: Task, reply: Reply) -> dict[str, object]:
+    raise RowFault(FaultKind.INVALID_OUTPUT, f"not {reply.text}", completion=reply.text)
+
+
+def test_a_completion_that_was_refused_and_what_quotes_it_are_freed_of_the_token() -> None:
+    """What is no score may be no completion either, but a page with the headers of the request."""
+    attempt = failed(outcome_of(OneAnswer(saying("hush-hush!")), asking=replace(ASKING, parse=quoting))[0])
+    assert (attempt.message, attempt.completion) == ("not [token]!", "[token]!")
+
+
+@pytest.mark.parametrize("kind", [HostFault, HostUnusable, RowFault, UnclearFault])
+@pytest.mark.parametrize("alive", [None, HostFault(FaultKind.UNREACHABLE, "refused")])
+def test_no_fault_is_told_with_the_hosts_token(kind: type[Fault], alive: Exception | None) -> None:
+    host = OneAnswer(raising(kind(FaultKind.SERVER_ERROR, "hush-hush")), alive=alive)
+    outcome, reasons = outcome_of(host)
+    assert failed(outcome).message.startswith("[token]")
+    assert reasons == (["[token]"] if kind is HostUnusable else [])
 
 
 def test_an_answer_that_never_comes_ends_at_the_deadline() -> None:

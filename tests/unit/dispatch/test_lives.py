@@ -39,6 +39,9 @@ class Moody:
     probes: list[float] = field(default_factory=list)
     warmed: list[Frame] = field(default_factory=list)
 
+    def hushed(self, text: str) -> str:
+        return text
+
     async def alive(self) -> None: ...
 
     async def probe(self) -> HostInfo:

@@ -28,6 +28,9 @@ class Answering:
         self._failures = failures
         self.probes = 0
 
+    def hushed(self, text: str) -> str:
+        return text
+
     async def alive(self) -> None: ...
 
     async def probe(self) -> HostInfo:
