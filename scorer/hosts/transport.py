@@ -23,12 +23,13 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
@@ -120,8 +121,22 @@ _connection: ContextVar[_Connection] = ContextVar("connection")
 _used: WeakSet[object] = WeakSet()
 
 
+class _Protocol(ResponseHandler):
+    """Tells whoever reads a body that the rest of it is not HTTP: aiohttp closes the connection and lets them wait."""
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(exc, *cause)
+        super().set_exception(exc, *cause)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Notes of each connection that it gives out whether it was used before; aiohttp's tracing costs far more."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (aiohttp's own)
+        super().__init__(**settings)
+        self._factory = cast("partial[ResponseHandler]", partial(_Protocol, loop=self._loop))
 
     async def connect(
         self,

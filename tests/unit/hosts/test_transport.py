@@ -213,7 +213,26 @@ async def bad_chunks(peer: Peer) -> None:
     await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n")
 
 
-@pytest.mark.parametrize("handler", [not_http, endless_header, bad_chunks])
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+def late(more: bytes) -> Handler:
+    """Send a sound head and a sound piece of a body, and what is no HTTP when these have been read."""
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(CHUNKED)
+        await anyio.sleep(0.05)
+        await peer.say(more)
+        await peer.gone()
+
+    return handler
+
+
+BAD_LATER = [late(b"zz\r\nabc\r\n"), late(b"0\r\nX-Long: " + b"a" * 100_000)]
+
+
+@pytest.mark.parametrize("handler", [not_http, endless_header, bad_chunks, *BAD_LATER])
 async def test_what_http_does_not_allow_is_the_hosts_fault(serve: Serve, client: MakeClient, handler: Handler) -> None:
     fault = await fault_of(client((await serve(handler)).url))
     assert isinstance(fault, HostFault)
