@@ -239,6 +239,30 @@ async def test_what_http_does_not_allow_is_the_hosts_fault(serve: Serve, client:
     assert fault.kind is FaultKind.BAD_BODY
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", CHUNKED + b"0\r\n"], ids=["headers", "trailers"])
+@pytest.mark.parametrize("reaching_us_later", [False, True])
+async def test_headers_and_trailers_without_end_are_not_taken_in(
+    serve: Serve, client: MakeClient, head: bytes, reaching_us_later: bool
+) -> None:
+    """What is held of them cannot be more than what could be sent, which is what the buffers of the system hold."""
+    sent_bytes = 0
+
+    async def endless(peer: Peer) -> None:
+        nonlocal sent_bytes
+        await peer.request()
+        await peer.say(head)
+        await anyio.sleep(0.05 if reaching_us_later else 0)
+        lines = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 100) for number in range(500))
+        while sent_bytes < 64 << 20:
+            await peer.say(lines)
+            sent_bytes += len(lines)
+
+    fault = await fault_of(client((await serve(endless)).url))
+    assert isinstance(fault, HostFault)
+    assert (fault.kind, fault.message) == (FaultKind.BAD_BODY, "not what HTTP allows: too many headers")
+    assert sent_bytes < 16 << 20
+
+
 async def test_tls_to_a_plain_port_is_unreachable_and_says_tls(serve: Serve, client: MakeClient) -> None:
     async def plain(peer: Peer) -> None:
         await peer.reader.read(5)
