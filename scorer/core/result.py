@@ -65,6 +65,25 @@ class Died:
 Entry = Tried | Done | Died
 
 
+def size_bytes(entry: Entry) -> int:
+    """Return about how many bytes an entry's texts take at most, in memory as in the database."""
+    if isinstance(entry, Tried):
+        return most_bytes(entry.attempt.message, entry.attempt.completion)
+    if isinstance(entry, Done):
+        # its fields were read out of the completion
+        return most_bytes(entry.kept, entry.completion, entry.completion)
+    return most_bytes(entry.kept, entry.completion, entry.error)
+
+
+def most_bytes(*texts: str | None) -> int:
+    """Return how many bytes texts take at most, in memory or as UTF-8: a bound that needs no walk over them."""
+    total = 0
+    for text in texts:
+        if text:
+            total += len(text) if text.isascii() else 4 * len(text)
+    return total
+
+
 class ResultRow(NamedTuple):
     """One line of the output. A tuple, since a part makes ten thousand of them.
 

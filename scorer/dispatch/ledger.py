@@ -1,18 +1,21 @@
 """Group commit: what has happened goes to the database in batches, and from there into parts.
 
 A slot never waits for a commit. When the disk is full the finished results stay in memory, bounded by what was in
-flight, no more rows are taken, and the commit is tried again until there is room or the patience is over.
+flight, no more rows are taken, and the commit is tried again until there is room or the patience is over. No rows are
+taken either while many entries wait, or long ones: a reply may have a megabyte, and a row keep many.
 
 Invariant: an entry leaves memory only after its transaction was acknowledged; nothing is published before that.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import anyio
 
-from scorer.core.result import Died, Done, Entry
+from scorer.core.result import Died, Done, Entry, size_bytes
 from scorer.core.task import TaskKey
 from scorer.dispatch.events import Event
 from scorer.dispatch.seams import Seams
@@ -21,8 +24,10 @@ from scorer.publish import Publisher
 from scorer.queue import Queue
 
 COMMIT_ENTRIES = 100
+COMMIT_BYTES = 8 << 20
 COMMIT_S = 0.25
 MAX_ENTRIES = 1000
+MAX_BYTES = 32 << 20
 RETRY_S = 5.0
 PUBLISH_EVERY_S = 1.0
 SPACE_EVERY_S = 5.0
@@ -46,6 +51,7 @@ class Ledger:
         self._patience_s = patience_s
         self.observe: Callable[[Event], None] = lambda _: None
         self._entries: list[Entry] = []
+        self._bytes = 0
         self._pending = anyio.Event()
         self._many = anyio.Event()
         self._earlier_s = queue.elapsed_s()
@@ -58,7 +64,7 @@ class Ledger:
     @property
     def overloaded(self) -> bool:
         """Whether no more rows should be taken until commits have caught up."""
-        return self.paused is not None or len(self._entries) >= MAX_ENTRIES
+        return self.paused is not None or len(self._entries) >= MAX_ENTRIES or self._bytes >= MAX_BYTES
 
     def keys(self) -> set[TaskKey]:
         """Return the tasks whose end is not committed yet."""
@@ -70,8 +76,9 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         """Take in a fact; it is durable after the next commit."""
         self._entries.append(entry)
+        self._bytes += size_bytes(entry)
         self._pending.set()
-        if len(self._entries) >= COMMIT_ENTRIES:
+        if self._is_much:
             self._many.set()
 
     async def run(self) -> None:
@@ -114,14 +121,26 @@ class Ledger:
             await self._check_space()
 
     async def _commit(self) -> None:
-        batch = self._entries[:]
+        batch = self._next_batch()
         await self._seams.store(self._queue.commit, batch, self._seams.wall())
         del self._entries[: len(batch)]
+        self._bytes -= sum(map(size_bytes, batch))
         if not self._entries:
             self._pending, self._many = anyio.Event(), anyio.Event()
-        elif len(self._entries) < COMMIT_ENTRIES:
+        elif not self._is_much:
             self._many = anyio.Event()
         self.on_commit(batch)
+
+    @property
+    def _is_much(self) -> bool:
+        return len(self._entries) >= COMMIT_ENTRIES or self._bytes >= COMMIT_BYTES
+
+    def _next_batch(self) -> list[Entry]:
+        """Return the first entries, as many as fit COMMIT_BYTES: the log grows by what a transaction holds."""
+        if self._bytes <= COMMIT_BYTES:
+            return self._entries[:]
+        fit = bisect(list(accumulate(map(size_bytes, self._entries))), COMMIT_BYTES)
+        return self._entries[: max(fit, 1)]
 
     async def _publish(self) -> None:
         elapsed_s = self._earlier_s + anyio.current_time() - self._begin

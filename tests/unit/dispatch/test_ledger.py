@@ -11,8 +11,10 @@ import pytest
 from entries import died, done, tried
 from virtual import EPOCH_S, virtual_seams, virtually
 
+from scorer.core.result import Done, Entry
 from scorer.core.score import Field
 from scorer.core.task import TaskKey
+from scorer.dispatch import ledger
 from scorer.dispatch.events import Event
 from scorer.dispatch.ledger import COMMIT_ENTRIES, MAX_ENTRIES, Ledger
 from scorer.errors import DiskFull, StoreError
@@ -106,6 +108,57 @@ def test_too_many_entries_stop_the_taking_of_rows(tmp_path: Path) -> None:
         await desk.ledger.close()
         assert not desk.ledger.overloaded
         assert desk.queue.counts().done == MAX_ENTRIES
+        desk.queue.close()
+
+    virtually(main)
+
+
+def long(row: int, size_bytes: int) -> Done:
+    """A result of which its ledger counts so many bytes."""
+    return done(row, kept="x" * size_bytes, completion="")
+
+
+def test_a_transaction_holds_a_bounded_number_of_bytes_and_comes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "COMMIT_BYTES", 1000)
+
+    async def main() -> None:
+        async with at_work(tmp_path) as desk:
+            for row, size_bytes in enumerate([400, 400, 200, 1, 999, 5000, 300, 300]):
+                desk.ledger.add(long(row, size_bytes))
+            await anyio.sleep(0.01)
+            # a single one that is larger goes alone
+            assert desk.committed == [3, 2, 1]
+            assert desk.ledger.keys() == {TaskKey("m", 6, 0), TaskKey("m", 7, 0)}
+            await anyio.sleep(0.3)
+            assert desk.committed == [3, 2, 1, 2]
+
+    virtually(main)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        done(1, kept="", completion="x" * 500),
+        done(1, kept="x" * 1000, completion=""),
+        done(1, kept="", completion="é" * 125),
+        died(1, kept="x" * 1000, error=""),
+        died(1, kept="", error="", completion="x" * 1000),
+        died(1, kept="", error="x" * 1000),
+        tried(1, message="", completion="x" * 1000),
+    ],
+)
+def test_long_texts_of_each_kind_stop_the_taking_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Entry
+) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        monkeypatch.setattr(ledger, "MAX_BYTES", 1001)
+        desk.ledger.add(entry)
+        assert not desk.ledger.overloaded
+        monkeypatch.setattr(ledger, "MAX_BYTES", 1000)
+        assert desk.ledger.overloaded
         desk.queue.close()
 
     virtually(main)
