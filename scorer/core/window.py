@@ -26,8 +26,8 @@ _NOBODY = math.inf
 class Window:
     """An ordered set of waiting tasks.
 
-    `chars` is the number of characters it holds. `last` is true once nothing is behind it: these are the last rows.
-    `behind` says by model how many rows are behind it, for as long as whoever fills it keeps that up.
+    `chars` is the number of characters it holds, kept columns included. `last` is true once nothing is behind it: these
+    are the last rows. `behind` says by model how many rows are behind it, while whoever fills it keeps that up.
     By place: `lengths` (characters), `models` (index into `model_names`) and `births` (the how manieth task it is, so
     that who keeps something about a place notices that another task is there now). `picks` counts all that were taken.
     """
@@ -119,7 +119,7 @@ class Window:
         self._born += 1
         self.births[place] = self._born
         self._weights[place] = math.exp(self._age)
-        self.chars += task.chars
+        self.chars += task.chars + len(task.kept)
         self._waiting[task.key.model] += 1
         self._recent.setdefault(task.key.model, deque(maxlen=RECENT)).append(task.chars)
 
@@ -135,7 +135,7 @@ class Window:
         if self._age > OLD:
             self._weights *= math.exp(-self._age)
             self._age = 0.0
-        self.chars -= task.chars
+        self.chars -= task.chars + len(task.kept)
         self._waiting[task.key.model] -= 1
         return task
 

@@ -132,7 +132,7 @@ class Feed:
         for pending in chunk:
             item = self._render(pending)
             rendered.append(item)
-            chars += item.chars if isinstance(item, Task) else 0
+            chars += len(item.kept) + (item.chars if isinstance(item, Task) else len(item.error))
             if chars >= MAX_CHARS:
                 break
         return rendered

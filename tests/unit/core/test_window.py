@@ -8,7 +8,7 @@ from scorer.core.window import AGEING, CAPACITY, OLD, Window
 
 
 def task(row: int, chars: int = 10) -> Task:
-    return Task(TaskKey("m", row, 0), "x", chars)
+    return Task(TaskKey("m", row, 0), "x", chars, kept="")
 
 
 def rows(window: Window) -> list[int]:
@@ -29,6 +29,14 @@ def test_the_same_task_cannot_wait_twice() -> None:
     with pytest.raises(KeyError):
         window.add(task(1))
     assert (len(window), window.chars) == (1, 10)
+
+
+def test_kept_columns_count_as_characters_too() -> None:
+    window = Window()
+    window.add(task(1)._replace(kept="x" * 90))
+    assert window.chars == 100
+    window.take(TaskKey("m", 1, 0))
+    assert window.chars == 0
 
 
 def test_a_task_that_does_not_wait_cannot_be_taken() -> None:

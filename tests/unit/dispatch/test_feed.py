@@ -129,11 +129,16 @@ def test_rows_that_can_have_no_prompt_are_stillborn_with_a_reason(tmp_path: Path
     assert broken.kept == '{"id":3,"text":"thirteen char"}'
 
 
+@pytest.mark.parametrize(
+    ("text", "most_chars"),
+    # a prompt and the text that is kept; a text that is kept of a row that can have no prompt
+    [("x" * 600, 2000), (" " * 600, 1000)],
+)
 def test_a_bound_on_characters_keeps_huge_rows_from_filling_memory(
-    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, text: str, most_chars: int
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_CHARS", 1000)
-    feed = feed_of(tmp_path, queue, ["x" * 600] * 10)
+    monkeypatch.setattr(feed_module, "MAX_CHARS", most_chars)
+    feed = feed_of(tmp_path, queue, [text] * 10)
 
     async def main() -> int:
         return len(await feed.take(10, frozenset()))
