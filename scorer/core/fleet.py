@@ -423,10 +423,10 @@ class Fleet:
             host.missed(slot.deadline_s)
         if attempt.kind is FaultKind.BAD_REQUEST and self._suspicion.in_doubt(host, task):
             attempt, unusable = self._suspicion.refused(host, task, attempt, now)
-            return Settled(task._replace(history=(*task.history, attempt)), attempt=attempt, unusable=unusable)
+            return Settled(task.after(attempt), attempt=attempt, unusable=unusable)
         if host.failed(task, outcome, now, self._rng):
             self._suspicion.unreachable(host, now)
-        task = task._replace(history=(*task.history, attempt))
+        task = task.after(attempt)
         return Settled(task, attempt=attempt, dead=self._verdict(task, host))
 
     def _tell_market(self, host: HostState) -> None:

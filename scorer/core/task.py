@@ -24,7 +24,7 @@ Invariants: histories are append-only; `verdict` depends on nothing but its argu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -71,7 +71,8 @@ class TaskKey(NamedTuple):
 class Attempt:
     """One failed try of a task on one host.
 
-    `downed`: the host was found down right after this request. `permanent`: no other try can help.
+    `downed`: the host was found down right after this request. `permanent`: no other try can help. `completion`: what
+    the model said, as long as this is news; histories are without it.
     """
 
     host: str
@@ -103,6 +104,10 @@ class Task(NamedTuple):
     def failed_on(self, host: str) -> bool:
         """Whether this host already failed the row with a fault that was not the host's own."""
         return any(a.host == host and a.blame in (Blame.ROW, Blame.UNCLEAR) for a in self.history)
+
+    def after(self, attempt: Attempt) -> "Task":
+        """Return the task with one more attempt in its history, without the completion: it may be long."""
+        return self._replace(history=(*self.history, replace(attempt, completion=None)))
 
 
 @dataclass(frozen=True, slots=True)

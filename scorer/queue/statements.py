@@ -106,8 +106,9 @@ PENDING_PAGE = (
     .order_by(task.c.row, task.c.sample)
     .limit(bindparam("count"))
 )
+# without what the model said: nobody asks for it again, and it may be long
 HISTORIES = (
-    select(attempt)
+    select(*(column for column in attempt.c if column.name != "completion"))
     .join(task, same_task(attempt, task))
     .where(attempt.c.model == bindparam("model"), attempt.c.void.is_(False), task.c.state == PENDING)
     .where(tuple_(attempt.c.row, attempt.c.sample) > _page_start)

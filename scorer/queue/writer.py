@@ -231,7 +231,6 @@ def _attempt(row: Row[tuple[object, ...]]) -> Attempt:
         message=row.message,
         downed=row.downed,
         permanent=row.permanent,
-        completion=row.completion,
         sent=row.sent,
     )
 

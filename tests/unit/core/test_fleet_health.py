@@ -166,6 +166,17 @@ def test_a_bad_completion_keeps_the_slot_from_nobody_but_one_that_came_in_haste(
     assert fleet.pick("a", rows(1, 2), 1.0) is not None or not rests
 
 
+def test_a_rows_history_is_without_what_was_answered_but_whoever_writes_it_down_gets_that() -> None:
+    fleet = fleet_of(member("a"), member("b"))
+    answer = Attempt("a", Blame.ROW, FaultKind.INVALID_OUTPUT, "not JSON", completion="no")
+    refusal = Attempt("b", Blame.ROW, FaultKind.BAD_REQUEST, "bad", completion="no")
+    for attempt in (answer, refusal):
+        settled = one_try(fleet, attempt.host, Failed(attempt, 1.0), 0.0)
+        assert settled.attempt is not None
+        assert settled.attempt.completion == "no"
+        assert [before.completion for before in settled.task.history] == [None]
+
+
 def test_a_host_that_has_answered_before_may_call_a_request_bad_and_a_second_one_decides() -> None:
     fleet = fleet_of(member("a"), member("b"))
     for name in "ab":
