@@ -14,7 +14,6 @@ from scorer.jobs.folder import DATABASE
 from scorer.jobs.spec import read_spec, thawed_types
 from scorer.queue import Reader
 
-PAGE_ROWS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,14 +67,13 @@ class ResultsSince:
         self._reader.close()
 
     def scored(self) -> list[Result]:
-        """Return results that were not returned before, at most a thousand; empty if there are none now."""
-        last = min(self._reader.extent()[1], self._seen + PAGE_ROWS)
-        found = [row for page in self._reader.results(self._seen + 1, last) for row in page]
-        self._seen = max(last, self._seen)
+        """Return results that were not returned before, at most a page; empty if there are none now."""
+        found = next(self._reader.results(self._seen + 1, self._reader.extent()[1]), [])
+        self._seen += len(found)
         return self._results(found)
 
     def dead(self) -> list[Result]:
-        """Return dead rows that were not returned before, at most a thousand; empty if there are no more.
+        """Return dead rows that were not returned before, at most a page; empty if there are no more.
 
         To be asked when the run is over: they come by model, row and sample, and what dies behind that is not seen.
         """

@@ -137,11 +137,11 @@ class Reader:
             return [Part(*row) for row in db.execute(recorded)], int(db.scalars(sql.LAST_SEQ).one())
 
     def results(self, first_seq: int, last_seq: int) -> Iterator[list[ResultRow]]:
-        """Results of a range, both ends included, in order, a thousand at a time: each page a short read."""
+        """Results of a range, both ends included, in order, a page at a time: each page a short read."""
         return result_pages(self._database, first_seq, last_seq)
 
     def dead_rows(self) -> Iterator[list[ResultRow]]:
-        """All dead tasks by model, row and sample, a thousand at a time: each page a short read."""
+        """All dead tasks by model, row and sample, a page at a time: each page a short read."""
         return dead_pages(self._database)
 
     def elapsed_s(self) -> float:

@@ -194,6 +194,7 @@ UNPUBLISHED = select(
 )
 RESULT_PAGE = (
     select(
+        result.c.seq,
         result.c.row,
         model.c.name,
         result.c.sample,
@@ -213,6 +214,7 @@ RESULT_PAGE = (
     .join(model, model.c.id == result.c.model)
     .where(result.c.seq.between(bindparam("first"), bindparam("last")))
     .order_by(result.c.seq)
+    .limit(bindparam("count"))
 )
 DEAD_PAGE = (
     select(

@@ -187,11 +187,11 @@ class Queue:
         return rows, None if finished_us is None else finished_us / 1e6
 
     def results(self, first_seq: int, last_seq: int) -> Iterator[list[ResultRow]]:
-        """Results of a range, both ends included, in order, a thousand at a time; other calls may come in between."""
+        """Results of a range, both ends included, in order, a page at a time; other calls may come in between."""
         return result_pages(self._database, first_seq, last_seq)
 
     def dead_rows(self) -> Iterator[list[ResultRow]]:
-        """All dead tasks by model, row and sample, a thousand at a time; other calls may come in between."""
+        """All dead tasks by model, row and sample, a page at a time; other calls may come in between."""
         return dead_pages(self._database)
 
     def tally_problems(self) -> list[str]:

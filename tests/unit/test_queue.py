@@ -1,5 +1,6 @@
 import json
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from scorer.core.result import Counts, DeadKind, HostTotals, Part
 from scorer.core.task import Blame, TaskKey
 from scorer.database import Database
 from scorer.errors import Damaged, DiskFull, FaultKind, StoreError, UsageError
-from scorer.queue import Queue, Reader, problems, schema
+from scorer.queue import Queue, Reader, pages, problems, schema
 from scorer.queue.batch import fields_json, storable
 from scorer.queue.statements import ENQUEUE_TASKS
 
@@ -308,6 +309,39 @@ class TestParts:
         assert queue.commit([entries.done(2000)], NOW) == 1
         assert len(next(pieces)) == 1000
         queue.close()
+
+
+class TestPages:
+    def test_long_texts_make_short_pages(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue.enqueue(["m"], 40, 1)
+        long = [3, 4, 5, 9]
+        said = ["x" * 500 if row in long else "x" for row in range(40)]
+        queue.commit([entries.done(row, completion=said[row], kept="{}", fields={}) for row in range(20)], NOW)
+        queue.commit([entries.died(row + 20, completion=said[row], kept="{}", error="") for row in range(20)], NOW)
+        monkeypatch.setattr(pages, "PAGE_BYTES", 1000)
+        monkeypatch.setattr(pages, "PAGE_ROWS", 8)
+        for found, first in ((queue.results(1, 20), 0), (queue.dead_rows(), 20)):
+            rows = [[row.row - first for row in page] for page in found]
+            assert rows == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [*range(10, 18)], [18, 19]]
+
+    def test_a_row_that_is_longer_than_a_page_is_a_page(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue.commit([entries.done(row) for row in range(5)], NOW)
+        monkeypatch.setattr(pages, "PAGE_BYTES", 1)
+        assert [[row.row for row in page] for page in queue.results(2, 4)] == [[1], [2], [3]]
+
+    def test_what_is_behind_a_page_is_never_in_memory(self, queue: Queue) -> None:
+        queue.enqueue(["m"], 40, 1)
+        for row in range(20):
+            queue.commit([entries.done(row, completion="x" * 2_000_000)], NOW)
+            queue.commit([entries.died(row + 20, kept="x" * 2_000_000)], NOW)
+        for found in (queue.results(1, 20), queue.dead_rows()):
+            tracemalloc.start()
+            rows = [len(next(found)) for _ in range(2)]
+            _, peak_bytes = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert rows == [5, 5]
+            # a page, and the one before it
+            assert peak_bytes < 25_000_000
 
 
 class TestOpen:

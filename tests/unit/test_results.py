@@ -154,6 +154,11 @@ def test_row_groups_stay_small_when_texts_are_long_and_large_when_they_are_short
     assert _groups(folders[0] / "part-00001.parquet") == [100, 100, 100, 100]
 
 
+def _long_rows() -> Iterator[list[ResultRow]]:
+    """Rows of a megabyte each, one a piece: 40 MB in all."""
+    return ([scored(row, completion=f"{row:02}" * 500_000)] for row in range(40))
+
+
 def test_a_full_disk_leaves_nothing_behind_and_can_be_tried_again(folders: Folders) -> None:
     folders[1].mkdir()
     (folders[1] / "part-00000.parquet").symlink_to("/dev/full")
@@ -245,6 +250,17 @@ class TestSameRows:
         monkeypatch.setattr(results, "GROUP_ROWS", 7)
         write_part(*folders, 0, [self.ROWS], SCHEMA)
         return folders[0] / "part-00000.parquet"
+
+    def test_comparing_takes_the_memory_of_a_row_group(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(results, "GROUP_BYTES", 1 << 20)
+        write_part(*folders, 0, _long_rows(), SCHEMA)
+        ours, everyones = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+        pa.set_memory_pool(ours)
+        try:
+            assert same_rows(folders[0] / "part-00000.parquet", _long_rows(), SCHEMA)
+        finally:
+            pa.set_memory_pool(everyones)
+        assert ours.max_memory() < 20 << 20
 
     @pytest.mark.parametrize("size", [1, 4, 7, 10, 25, 100])
     def test_the_same_rows_in_other_pieces_are_the_same(self, path: Path, size: int) -> None:

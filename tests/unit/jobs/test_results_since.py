@@ -10,13 +10,11 @@ import pytest
 from entries import done
 from made_jobs import MadeJob, texts
 
-from scorer.jobs import results_since
 from scorer.jobs.results_since import ResultsSince
 from scorer.queue import Queue, pages
 
 
 def test_results_are_those_of_the_parts_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results_since, "PAGE_ROWS", 3)
     monkeypatch.setattr(pages, "PAGE_ROWS", 3)
     when = pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 100, pa.timestamp("ms", "UTC"))
     job = MadeJob(table=texts(100, when=when), keep=("when",), samples=2).write(tmp_path)
