@@ -52,7 +52,8 @@ class Answer(NamedTuple):
     @property
     def html(self) -> bool:
         """Whether it is a page for people: a proxy's, since no model server sends one."""
-        return "html" in self.headers.get("content-type", "").lower() or self.body.lstrip()[:1] == b"<"
+        named = "html" in self.headers.get("content-type", "").lower()
+        return self.document is None and (named or self.body.lstrip()[:1] == b"<")
 
     def required(self) -> dict[str, object]:
         """Return the JSON object, or raise the HostFault that its absence is."""

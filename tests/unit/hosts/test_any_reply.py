@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorer.config import HostConfig
-from scorer.errors import Fault, HostFault
+from scorer.errors import Fault, FaultKind, HostFault
 from scorer.hosts.base import Frame, Host, Request
 from scorer.hosts.factory import make_host
 
@@ -121,6 +121,60 @@ def host_answering(api: str, reply: Served) -> Host:
 
     config = HostConfig(name="h", url="http://h:1", api=api, model="m")  # type: ignore[arg-type]
     return make_host(config, connect=lambda _: httpx.MockTransport(respond))
+
+
+SOUND = {
+    "ollama": b'{"model": "m", "done": true, "done_reason": "stop", "message": {"content": "{}"}}',
+    "openai": b'{"choices": [{"finish_reason": "stop", "message": {"content": "{}"}}]}',
+    "petals": b'{"ok": true, "outputs": "{}</s>"}',
+}
+TYPES = (b"text/html", b"text/html; charset=utf-8", b"text/plain", b"application/octet-stream", b"nonsense", b"")
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("content_type", TYPES)
+async def test_sound_json_is_an_answer_whatever_it_is_called(api: str, content_type: bytes) -> None:
+    """A gateway written in a day calls everything a page; whoever reads JSON has JSON."""
+    adapter = host_answering(api, Served(200, [(b"content-type", content_type)], SOUND[api]))
+    assert (await adapter.generate(REQUESTS[0])).text == "{}"
+
+
+@pytest.mark.parametrize("api", ["ollama", "openai"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("content_type", TYPES)
+async def test_an_error_in_json_is_read_whatever_it_is_called(api: str, content_type: bytes) -> None:
+    body = b'{"error": "json schema is invalid"}'
+    adapter = host_answering(api, Served(400, [(b"content-type", content_type)], body))
+    with pytest.raises(HostFault) as caught:
+        await adapter.generate(REQUESTS[0])
+    assert caught.value.kind is FaultKind.REFUSED_OPTIONS
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("content_type", [b"text/html", b"text/plain", b"application/json", b""])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_page_is_a_hosts_fault_whatever_it_is_called(api: str, status: int, content_type: bytes) -> None:
+    page = b"<!doctype html><html><body>Sign in to the network of this hotel</body></html>"
+    adapter = host_answering(api, Served(status, [(b"content-type", content_type)], page))
+    with pytest.raises(HostFault) as caught:
+        await adapter.generate(REQUESTS[0])
+    assert caught.value.kind is FaultKind.GATEWAY
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("content_type", "kind"), [(b"text/html", FaultKind.GATEWAY), (b"text/plain", FaultKind.BAD_BODY)]
+)
+async def test_what_is_neither_json_nor_marked_up_is_what_it_is_called(
+    api: str, content_type: bytes, kind: FaultKind
+) -> None:
+    adapter = host_answering(api, Served(200, [(b"content-type", content_type)], b"It works!"))
+    with pytest.raises(HostFault) as caught:
+        await adapter.generate(REQUESTS[0])
+    assert caught.value.kind is kind
 
 
 async def ends_well(asked: Awaitable[Any], faults: type[Fault]) -> Any:  # noqa: ANN401 - whatever was asked for
