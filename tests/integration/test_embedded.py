@@ -18,6 +18,8 @@ from scorer.errors import FaultKind, HostFault, RowFault, UnclearFault
 from scorer.hosts.base import Frame, Host, Request
 from scorer.hosts.embedded import EmbeddedHost, installed
 from scorer.hosts.factory import make_host
+from scorer.hosts.http import Http, aiohttp_transport
+from scorer.hosts.openai import OpenAIHost
 
 pytestmark = [
     pytest.mark.anyio,
@@ -90,6 +92,45 @@ async def test_a_prompt_over_the_context_is_refused_with_both_numbers(engine: Ho
 async def test_a_cap_on_the_output_is_honoured(engine: Host) -> None:
     reply = await engine.generate(request("The sky is blue.", num_predict=3))
     assert (reply.finish, reply.output_tokens) == ("length", 3)
+
+
+@pytest.fixture(scope="module")
+def listening(engine: Host) -> Any:  # noqa: ANN401 - psutil's own
+    """Where the engine listens."""
+    assert isinstance(engine, EmbeddedHost)
+    assert engine._child is not None
+    found = [c for c in psutil.Process(engine._child.pid).net_connections("all") if c.status == psutil.CONN_LISTEN]
+    assert len(found) == 1
+    return found[0].laddr
+
+
+async def test_the_engine_listens_for_this_machine_alone(listening: Any) -> None:  # noqa: ANN401
+    assert listening.ip == "127.0.0.1"
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+@pytest.mark.parametrize("question", ["POST /v1/chat/completions", "POST /completion", "GET /v1/models", "GET /props"])
+async def test_nobody_without_its_key_is_answered(
+    engine: Host,
+    listening: Any,  # noqa: ANN401
+    question: str,
+    key: str | None,
+) -> None:
+    config = HostConfig(name="stranger", url=f"http://127.0.0.1:{listening.port}")
+    stranger = Http(config, aiohttp_transport(config), token=key)
+    answer = await stranger.json(*question.split(), {})
+    assert answer.status == 401
+    assert (await stranger.json("GET", "/")).status == 404, "there is a page for people"
+    await stranger.close()
+    assert (await engine.generate(request("The sky is blue."))).finish == "stop"
+
+
+async def test_its_key_is_in_no_message(engine: Host) -> None:
+    assert isinstance(engine, EmbeddedHost)
+    assert isinstance(engine._api, OpenAIHost)
+    key = engine._api._http._headers["authorization"].removeprefix("Bearer ")
+    assert len(key) > 20
+    assert engine.hushed(f"no entry with {key}") == "no entry with [token]"
 
 
 async def test_an_engine_killed_while_it_generates_drops_the_row_and_comes_back() -> None:
