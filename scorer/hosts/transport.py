@@ -23,6 +23,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from io import BytesIO
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -46,6 +47,8 @@ ASKED_EVERY_S = 15
 ASKED_TIMES = 4
 NUMERIC_NAMES = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 NUMERIC_ADDRESS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+# longer requests go out piece by piece: aiohttp would complain, since writing them at once holds up the event loop
+AT_ONCE_BYTES = 1 << 20
 # the headers of a reply that anybody looks at; httpx takes each of them apart
 READ = frozenset({b"content-type", b"content-encoding", b"location", b"retry-after", b"date", b"server"})
 
@@ -249,11 +252,12 @@ class _Pool(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = self._make_session()
         limits = request.extensions["timeout"]
+        body: bytes | None = request.extensions.get("body") or await request.aread() or None
         response = await self._session.request(
             request.method,
             str(request.url),
             headers=self._prepared(request.headers),
-            data=request.extensions.get("body") or await request.aread() or None,
+            data=BytesIO(body) if body and len(body) > AT_ONCE_BYTES else body,
             allow_redirects=False,
             timeout=_timeout(limits["connect"], limits["pool"], limits["read"]),
         )
