@@ -186,6 +186,11 @@ SPOILED: dict[str, Callable[[Reply, str], None]] = {
 }
 
 
+def cuts(fault: str | None) -> bool:
+    """Whether a fault is a prompt that is cut without a word."""
+    return fault in ("truncate_half", "truncate_full")
+
+
 class Transfer:
     """A sound payload that a WIRE fault is to send, in lines if it is a stream; `state` gives it the pace."""
 

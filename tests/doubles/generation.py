@@ -9,6 +9,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from doubles import faults
@@ -107,6 +108,9 @@ class Generations:
     async def _work(self, call: Call, runner: Runner, exchange: Exchange) -> Reply | None:
         """Wait for a slot and use it; a stream is answered from within, so None comes back."""
         state, record = self._state, exchange.record
+        if faults.cuts(record.fault):
+            # as if the client had asked for it, so that a prompt which is too long is cut and not refused
+            call = replace(call, truncate=True, shift=True)
         prompt = fit(call, runner.num_ctx, state.engine.version)
         reply = complete(call, prompt, runner.num_ctx, state.spec)
         self._note(record, prompt, reply)
@@ -123,7 +127,7 @@ class Generations:
     def _note(self, record: Record, prompt: Prompt, reply: Reply) -> None:
         if spoil := faults.SPOILED.get(record.fault or ""):
             spoil(reply, self._state.engine.version)
-        record.truncated = prompt.truncated or (record.fault or "").startswith("truncate")
+        record.truncated = prompt.truncated or faults.cuts(record.fault)
         record.prompt_tokens = reply.prompt_tokens
         record.output_tokens = reply.output_tokens
         record.content = reply.content

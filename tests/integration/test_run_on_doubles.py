@@ -195,6 +195,31 @@ def test_prompts_that_a_downgraded_server_cuts_to_its_context_get_no_score(desk:
     assert [row["row"] for row in results if row["status"] == "dead"] == [20, 21]
 
 
+@pytest.mark.parametrize("version", ["0.30.0", "0.30.10"])
+def test_prompts_that_a_server_cuts_to_a_token_less_than_its_context_get_no_score(desk: Desk, version: str) -> None:
+    rows = [*texts(12), LONG, LONG + "again", *texts(3)]
+    desk.dataset(rows)
+
+    def cuts_what_is_long(_number: int, body: Mapping[str, Any]) -> str | None:
+        return "truncate_full" if body["messages"][-1]["content"].startswith(LONG) else None
+
+    with serving(only=Spec(version=version, fault_for=cuts_what_is_long)) as doubles:
+        desk.hosts(urls(doubles))
+        desk.judge(code=3)
+        results = desk.check(rows, doubles)
+        cut = [record for record in doubles["only"].generations if record.truncated]
+    # what came back looked as sound as can be: but for the count, a score would have been stored
+    assert {record.user_text for record in cut} == {LONG, LONG + "again"}
+    assert {(record.outcome, record.prompt_tokens, "score" in record.answer) for record in cut} == {
+        ("answered", 1023, True)
+    }
+    dead = {row["row"]: row for row in results if row["status"] == "dead"}
+    assert set(dead) == {12, 13}
+    for row in dead.values():
+        assert row["score"] is None
+        assert row["error"].startswith("context_overflow: the server cut the prompt silently: it read 1023 tokens")
+
+
 def test_a_row_too_long_for_one_host_goes_to_the_one_with_room(desk: Desk) -> None:
     rows = [*texts(10), "some more words " * 150, *texts(3)]
     desk.dataset(rows)
