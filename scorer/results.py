@@ -312,13 +312,11 @@ def reading(path: Path) -> Iterator[None]:
     with _touching(path):
         try:
             yield
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise Torn(f"{path} is not what was written") from error
-        except OSError as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             # the disk's errors have a number; Arrow has none for what it cannot decode
-            if error.errno is not None:
+            if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise Torn(f"{path} is not what was written") from error
+            raise Torn(f"{path} is not what was written: `scorer verify` makes it anew") from error
 
 
 @contextmanager

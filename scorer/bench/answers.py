@@ -122,7 +122,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
             if absent:
                 raise UsageError(f"{path} has no column {absent[0]}: this is no benchmark job of this version")
             return file.read(list(columns)).replace_schema_metadata(None).cast(_schema(columns))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({reason}); `scorer verify` may repair it") from error
 

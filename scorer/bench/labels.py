@@ -87,7 +87,7 @@ def _results(folder: Path, field: str) -> pa.Table:
         raise UsageError(f"job {folder.name} has no published results yet; `scorer status {folder.name}` shows it")
     try:
         found = pa.concat_tables([pq.read_table(path) for path in files], promote_options="permissive")
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise StoreError(f"the results of {folder.name} cannot be read ({error}); try `scorer verify`") from error
     if field not in found.column_names:
         raise UsageError(_no_such(f"job {folder.name}", field, found.column_names, "name the score with --field"))

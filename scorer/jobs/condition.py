@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from scorer.errors import UsageError
 from scorer.jobs.sealed import TABLE, readable, sealed
+from scorer.results import reading
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,6 +31,7 @@ class Condition:
     def __init__(self, text: str, files: Sequence[Path], schema: pa.Schema, scratch_dir: Path) -> None:
         """Check the text; UsageError if it is no condition, or not over these columns."""
         self._text = text
+        self._files = files
         self._schema = readable(schema)
         self._known = self._schema.names
         self._database = sealed(files, schema, scratch_dir)
@@ -78,7 +81,8 @@ class Condition:
     def chosen(self, joined: pa.RecordBatchReader | None = None) -> "Chosen":
         """Return the tasks for which it holds, in the results or in results that were joined with the input.
 
-        UsageError if it cannot be evaluated for one of them; OSError if they cannot be read.
+        UsageError if it cannot be evaluated for one of them; Torn or StoreError if a file of them cannot be read,
+        OSError for what else the disk does.
         """
         table = TABLE
         if joined is not None:
@@ -91,6 +95,7 @@ class Condition:
             # from a late row it comes through Arrow, which knows none of DuckDB's classes; only at the beginning, since
             # further on a message quotes what the row or the condition itself says
             if str(error).startswith(_NOT_ITS_FAULT):
+                _read_through(self._files)
                 raise OSError(str(error)) from error
             raise UsageError(self._told(error)) from None
 
@@ -169,6 +174,14 @@ def _error() -> "type[duckdb.Error]":
     import duckdb
 
     return duckdb.Error
+
+
+def _read_through(files: Sequence[Path]) -> None:
+    """Raise what is wrong with one of some files: DuckDB does not say which it was."""
+    for path in files:
+        with reading(path), pq.ParquetFile(path) as file:
+            for _ in file.iter_batches():
+                pass
 
 
 def _others(columns: Iterable[str], known: Iterable[str]) -> list[str]:

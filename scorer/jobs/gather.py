@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scorer.core.result import Counts
+from scorer.core.result import Counts, Part
 from scorer.database import refuse_network_folder
-from scorer.errors import StoreError, UsageError
+from scorer.errors import StoreError, Torn, UsageError
 from scorer.jobs.asking import thawed
 from scorer.jobs.folder import DATABASE, RESULTS, check_database
 from scorer.jobs.spec import JobSpec, read_spec, schema_of
 from scorer.queue import Reader
-from scorer.results import part_name, write_dead, write_part
+from scorer.results import ResultFile, check_file, part_name, reading, write_dead, write_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class Gathered:
 def gather(folder: Path, scratch_dir: Path) -> Gathered:
     """Find a job's results, putting what is not published yet into files in a scratch folder that exists.
 
+    Each part is compared with the checksum that was recorded of it: a flipped bit may read as another value. That takes
+    a second for each GB or so, a small part of what follows.
+
     Raises UsageError if the job has not begun, StoreError if the database or a published part is missing or damaged.
     """
     spec = read_spec(folder)
@@ -47,7 +50,7 @@ def gather(folder: Path, scratch_dir: Path) -> Gathered:
     try:
         counts = reader.counts()
         parts, last_seq = reader.extent()
-        published = tuple(folder / RESULTS / part_name(part.number) for part in parts)
+        published = tuple(_checked(folder, part) for part in parts)
         schema = _schema(spec, folder, published)
         fresh = _copied(reader, parts[-1].last_seq + 1 if parts else 1, last_seq, scratch_dir, schema)
     finally:
@@ -71,18 +74,21 @@ def published_spec(folder: Path) -> JobSpec:
     return spec
 
 
+def _checked(folder: Path, part: Part) -> Path:
+    """Return where a part is; Torn if it is not there as it was written."""
+    path = folder / RESULTS / part_name(part.number)
+    if check_file(path, ResultFile(path.name, part.rows, part.size_bytes or 0, part.sha256 or "")) is not None:
+        reason = "is not what was written" if path.exists() else "is missing"
+        raise Torn(f"{path} {reason}: `scorer verify {folder.name}` makes it anew")
+    return path
+
+
 def _schema(spec: JobSpec, folder: Path, published: tuple[Path, ...]) -> pa.Schema:
-    """Return the schema of the parts; all are looked at, since a missing or torn one should be told now."""
-    found: pa.Schema | None = None
-    for path in published:
-        try:
-            found = pq.read_schema(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
-            raise StoreError(f"{path} {reason}; `scorer verify {folder.name}` makes it anew") from None
-    if found is not None:
-        return found
-    return schema_of(spec, thawed(spec.template, folder))
+    """Return the schema of the parts, or without any the one that they will have."""
+    if not published:
+        return schema_of(spec, thawed(spec.template, folder))
+    with reading(published[-1]):
+        return pq.read_schema(published[-1])
 
 
 def _copied(reader: Reader, first: int, last: int, scratch_dir: Path, schema: pa.Schema) -> list[Path]:

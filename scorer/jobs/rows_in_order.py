@@ -24,6 +24,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorer.results import reading
+
 BUCKET_BYTES = 16 << 20
 BATCH_ROWS = 1024
 ORDER = [("row", "ascending"), ("model", "ascending"), ("sample", "ascending")]
@@ -41,7 +43,10 @@ class Choice(Protocol):
 
 
 class RowsInOrder:
-    """The rows of some result files, sorted into a scratch file when it is made; `batches` may be asked repeatedly."""
+    """The rows of some result files, sorted into a scratch file when it is made; `batches` may be asked repeatedly.
+
+    Raises Torn or StoreError for a file that cannot be read, with its name.
+    """
 
     def __init__(self, files: Sequence[Path], schema: pa.Schema, scratch_dir: Path, choice: Choice | None) -> None:
         self._path = scratch_dir / "sorted"
@@ -98,7 +103,8 @@ def _edges(spans: Sequence[Span]) -> Ints:
 
 
 def _spans(path: Path) -> Iterator[Span]:
-    metadata = pq.read_metadata(path)
+    with reading(path):
+        metadata = pq.read_metadata(path)
     column = metadata.schema.to_arrow_schema().get_field_index("row")
     for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
         if group.num_rows:
@@ -109,7 +115,8 @@ def _spans(path: Path) -> Iterator[Span]:
 def _chosen(files: Sequence[Path], schema: pa.Schema, choice: Choice | None) -> Iterator[pa.Table]:
     """Yield the rows of each row group that are to be taken."""
     for path in files:
-        with pq.ParquetFile(path) as file:
+        # an error of who takes the rows does not come through here
+        with reading(path), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group).cast(schema)
                 yield table if choice is None else _masked(table, choice)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorer.jobs.writers import plain
+from scorer.results import reading
 
 EXCERPT_CHARS = 600
 
@@ -42,7 +43,7 @@ def shown(files: Sequence[Path], keys: Sequence[Key], texts: Sequence[str], scor
     wanted = list(dict.fromkeys(["host", *([score] if score else []), *texts]))
     found: dict[Key, Shown] = {}
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with reading(path), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 places = _places(file, group, set(keys))
                 if places:

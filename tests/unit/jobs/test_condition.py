@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_jobs import MadeJob, texts
 
-from scorer.errors import UsageError
+from scorer.errors import Torn, UsageError
 from scorer.jobs.condition import Chosen, Condition
 from scorer.jobs.gather import Gathered, gather
 from scorer.jobs.rows_in_order import RowsInOrder
@@ -153,7 +153,7 @@ def test_rows_that_cannot_be_read_are_not_the_conditions_fault(tmp_path: Path) -
         content = file.read_bytes()
         late_in_it, little = len(content) * 8 // 10, len(content) // 20
         file.write_bytes(content[:late_in_it] + bytes(little) + content[late_in_it + little :])
-        with pytest.raises(OSError, match="reading the stream"):
+        with pytest.raises(Torn, match=r"late\.parquet is not what was written"):
             condition.chosen()
 
 

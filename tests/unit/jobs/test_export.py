@@ -1,5 +1,6 @@
 """Export: every result once and in row order, beside its own input, and nothing is lost by a mistake."""
 
+import errno
 import json
 import os
 import threading
@@ -11,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from made_jobs import MadeJob, texts
 
-from scorer.errors import StoreError, UsageError
+from scorer.errors import StoreError, Torn, UsageError
 from scorer.jobs import rows_in_order
 from scorer.jobs.export import ExportOptions, export
 from scorer.jobs.folder import move_aside
+from scorer.jobs.mend import verify
 
 ROWS = 200
 TABLE = texts(
@@ -221,10 +223,38 @@ def test_rows_that_have_not_ended_are_counted(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_or_torn_is_told(job: Path, tmp_path: Path) -> None:
     part = job / "results" / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(StoreError, match="damaged; `scorer verify"):
+    with pytest.raises(StoreError, match=r"part-00001\.parquet is not what was written: `scorer verify judged` makes"):
         export(job, ExportOptions(to=tmp_path / "out.csv"))
     part.unlink()
-    with pytest.raises(StoreError, match="missing; `scorer verify"):
+    with pytest.raises(StoreError, match=r"part-00001\.parquet is missing: `scorer verify judged` makes"):
+        export(job, ExportOptions(to=tmp_path / "out.csv"))
+    assert verify(job)
+    export(job, ExportOptions(to=tmp_path / "out.csv"))
+
+
+def test_a_part_whose_values_have_changed_is_told_and_not_exported(job: Path, tmp_path: Path) -> None:
+    part = job / "results" / "part-00000.parquet"
+    table = pq.read_table(part)
+    scores = table.schema.get_field_index("score")
+    pq.write_table(table.set_column(scores, table.schema.field("score"), pc.add(table["score"], 1)), part)
+    with pytest.raises(Torn, match=r"part-00000\.parquet is not what was written"):
+        export(job, ExportOptions(to=tmp_path / "out.csv"))
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("at", ["read_metadata", "ParquetFile"])
+def test_a_disk_that_fails_is_told_with_the_part_and_not_with_the_export(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    real = getattr(pq, at)
+
+    def fail(path: Path, *rest: object) -> object:
+        if path.name == "part-00001.parquet":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *rest)
+
+    monkeypatch.setattr(pq, at, fail)
+    with pytest.raises(StoreError, match=r"part-00001\.parquet: Input/output error"):
         export(job, ExportOptions(to=tmp_path / "out.csv"))
 
 
