@@ -25,6 +25,8 @@ INK, FAINT, GRID, PAPER = "#1d2530", "#5c6773", "#d9dee4", "#ffffff"
 GOOD, WARN, BAD = "#2a8f5d", "#b97a10", "#c0392b"
 
 PICTURES = (".svg", ".png")
+MARK = "drawn by scorer"
+_HEAD_BYTES = 4096
 
 _NAMED = {
     **{colour: f"--series-{number}" for number, colour in enumerate(SERIES)},
@@ -152,7 +154,7 @@ def inline_svg(figure: "Figure", label: str = "") -> str:
 def svg_text(figure: "Figure") -> str:
     """Return a figure as a whole SVG file; the same figure gives the same text."""
     out = io.StringIO()
-    _save(figure, out, format="svg", metadata={"Date": None, "Creator": None})
+    _save(figure, out, format="svg", metadata={"Date": None, "Creator": MARK})
     return out.getvalue()
 
 
@@ -164,17 +166,22 @@ def write_picture(figure: "Figure", path: Path) -> None:
             path.write_text(svg_text(figure), encoding="utf-8")
         else:
             with path.open("wb") as file:
-                _save(figure, file, format="png", dpi=144)
+                _save(figure, file, format="png", dpi=144, metadata={"Software": MARK})
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def check_picture(path: Path) -> None:
-    """Raise UsageError for a picture that could not be written, before any work is done."""
-    if path.suffix.lower() not in PICTURES:
-        raise UsageError(f"{path}: the picture's name must end in {' or '.join(PICTURES)}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}")
+def drawn_here(path: Path) -> bool:
+    """Whether `write_picture` made a file."""
+    try:
+        if not path.is_file():
+            # nobody may ever write into a pipe, so that reading one would last for ever
+            return False
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        # what cannot be read is somebody else's, or not there
+        return False
 
 
 def _style() -> Any:  # noqa: ANN401 - Matplotlib types its settings name by name

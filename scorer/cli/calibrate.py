@@ -27,6 +27,7 @@ def calibrate(
     ] = None,
     by: Annotated[By | None, typer.Option(help="Also tell hosts apart.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also draw a picture: .png or .svg.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no earlier picture.")] = False,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
@@ -35,12 +36,15 @@ def calibrate(
     from scorer.bench.calibrate import calibrate as compare_with_labels
     from scorer.bench.calibrate_plot import calibration_picture
     from scorer.jobs.folder import find_job
-    from scorer.pictures import check_picture, write_picture
+    from scorer.jobs.places import check_picture_of
+    from scorer.jobs.spec import read_spec
+    from scorer.pictures import write_picture
 
+    folder = find_job(runs_dir, job)
     if output is not None:
-        check_picture(output)
+        check_picture_of(output, folder, read_spec(folder), force=force)
     options = CalibrateOptions(labels=labels, label=label, on=on, field=field, good=good, by_host=by is By.HOST)
-    found = compare_with_labels(find_job(runs_dir, job), options)
+    found = compare_with_labels(folder, options)
     if output is not None:
         write_picture(calibration_picture(found), output)
     if json_:

@@ -7,7 +7,6 @@ import typer
 
 from scorer.cli.common import RUNS, Json, RunsDir, app, print_json, print_text
 from scorer.errors import UsageError
-from scorer.pictures import check_picture
 
 MOST_TOKENS = 1_000_000
 
@@ -31,12 +30,13 @@ def simulate(
     noise: Annotated[float, typer.Option(min=0, max=2, help="Coefficient of variation of the service time.")] = 0.3,
     models: Annotated[str | None, typer.Option(help="Models of the rows, as the fleet file names them: a,b.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write every attempt to this Parquet file.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no earlier trace.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no earlier trace or plot.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw what each host did over time: FILE.svg or FILE.png.")] = None,
     runs_dir: RunsDir = RUNS,
     json_: Json = False,
 ) -> None:
     """Simulate a fleet: how long would it take, who would do what, and what would another host bring?"""
+    from scorer.jobs.places import check_picture
     from scorer.jobs.simulation import SimulateOptions, run_simulation
     from scorer.show import simulation_text
 
@@ -57,7 +57,7 @@ def simulate(
         force=force,
     )
     if plot is not None:
-        check_picture(plot)
+        check_picture(plot, force=force)
     found = run_simulation(told)
     if plot is not None:
         from scorer.report.timeline import write_timeline

@@ -1,7 +1,7 @@
 """Where exports, reports and traces may be written: never over a job, its dataset, or what something else has made.
 
 A page that a report made is replaced by the next one without a question: it is looked at during a run and after.
-Likewise a trace by the next one.
+Likewise a picture and a trace by the next one.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from scorer.errors import UsageError
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.spec import FILE, JobSpec
+from scorer.pictures import PICTURES, drawn_here
 
 PAGES = (".html", ".htm")
 PAGE_MARK = '<meta name="generator" content="scorer '
@@ -35,16 +36,11 @@ def check_place(to: Path, folder: Path, spec: JobSpec, *, force: bool, sources: 
 
 
 def check_outside(to: Path, *, force: bool) -> None:
-    """Raise UsageError if a file that is about no job may not be written there: no folder, a job's folder, in the way.
-
-    Nor in the place of what is no file, such as a pipe.
-    """
+    """Raise UsageError if what is about no job may not be written there: no folder, a job's folder, in the way."""
     with _looking(to):
         _check_new(to)
         if home := next((home for home in to.resolve().parents if (home / FILE).is_file()), None):
             raise UsageError(f"{to} is in the folder of job {home.name}; write to another place")
-        if to.exists() and not to.is_file():
-            raise UsageError(f"{to} is no file that could be replaced; name another one")
         _check_free(to, force=force)
 
 
@@ -53,6 +49,18 @@ def check_page(to: Path, folder: Path, spec: JobSpec, *, force: bool) -> None:
     if to.suffix.lower() not in PAGES:
         raise UsageError(f"{to}: a report is an HTML file, so its name must end in .html")
     check_place(to, folder, spec, force=force or _is_page(to))
+
+
+def check_picture(to: Path, *, force: bool) -> None:
+    """Raise UsageError if a picture that is about no job may not be written there."""
+    _check_kind(to)
+    check_outside(to, force=force or drawn_here(to))
+
+
+def check_picture_of(to: Path, folder: Path, spec: JobSpec, *, force: bool) -> None:
+    """Raise UsageError if a picture of a job may not be written there."""
+    _check_kind(to)
+    check_place(to, folder, spec, force=force or drawn_here(to))
 
 
 def write_page(to: Path, page: str) -> None:
@@ -84,6 +92,11 @@ def _looking(to: Path) -> Iterator[None]:
         raise UsageError(f"cannot write {to}: {reason}; name another place") from None
 
 
+def _check_kind(to: Path) -> None:
+    if to.suffix.lower() not in PICTURES:
+        raise UsageError(f"{to}: the picture's name must end in {' or '.join(PICTURES)}")
+
+
 def _check_new(to: Path) -> None:
     if not to.absolute().parent.is_dir():
         raise UsageError(f"{to}: there is no folder {to.parent}")
@@ -92,6 +105,9 @@ def _check_new(to: Path) -> None:
 
 
 def _check_free(to: Path, *, force: bool) -> None:
+    if to.exists() and not to.is_file():
+        # a pipe, or a device behind a link: nobody may be reading, and other programs need it as it is
+        raise UsageError(f"{to} is no file that could be replaced; name another one")
     if to.exists() and not force:
         raise UsageError(f"{to} is there already; name another file, or replace it with --force")
 

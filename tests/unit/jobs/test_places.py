@@ -8,8 +8,9 @@ from made_jobs import MadeJob, texts
 from other_user import as_nobody, open_folder
 
 from scorer.errors import UsageError
-from scorer.jobs.places import check_page, check_place
+from scorer.jobs.places import check_page, check_picture, check_picture_of, check_place
 from scorer.jobs.spec import read_spec
+from scorer.pictures import new_figure, write_picture
 
 
 @pytest.fixture
@@ -34,8 +35,41 @@ def test_what_belongs_to_another_job_is_never_replaced(job: Path, tmp_path: Path
 
 def test_a_page_is_not_looked_for_in_a_pipe_which_would_last_for_ever(job: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.html")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="is no file that could be replaced"):
         check_page(tmp_path / "pipe.html", job, read_spec(job), force=False)
+
+
+@pytest.mark.parametrize("name", ["p.svg", "p.png"])
+def test_a_picture_replaces_a_picture_and_nothing_else_unasked(job: Path, tmp_path: Path, name: str) -> None:
+    path, spec = tmp_path / name, read_spec(job)
+    path.write_bytes(b"somebody's own")
+    for look in (check_picture, lambda to, *, force: check_picture_of(to, job, spec, force=force)):
+        with pytest.raises(UsageError, match=r"is there already; .* --force"):
+            look(path, force=False)
+        look(path, force=True)
+        with pytest.raises(UsageError, match=r"\.svg or \.png"):
+            look(tmp_path / "a.pdf", force=True)
+        with pytest.raises(UsageError, match="no folder"):
+            look(tmp_path / "no" / name, force=True)
+    write_picture(new_figure(2, 1)[0], path)
+    check_picture(path, force=False)
+    check_picture_of(path, job, spec, force=False)
+    check_picture_of(job / name, job, spec, force=False)
+    with pytest.raises(UsageError, match="is in the folder of job judged"):
+        check_picture(job / name, force=True)
+    with pytest.raises(UsageError, match="belongs to the job itself"):
+        check_picture_of(job / "results" / name, job, spec, force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_pipe_stays_what_it_is(job: Path, tmp_path: Path, force: bool) -> None:
+    os.mkfifo(tmp_path / "pipe.svg")
+    (tmp_path / "link.svg").symlink_to("/dev/null")
+    for name in ("pipe.svg", "link.svg"):
+        with pytest.raises(UsageError, match="is no file that could be replaced"):
+            check_picture(tmp_path / name, force=force)
+        with pytest.raises(UsageError, match="is no file that could be replaced"):
+            check(job, tmp_path / name, force=force)
 
 
 def test_a_place_that_cannot_be_looked_at_is_told(job: Path, tmp_path: Path) -> None:
