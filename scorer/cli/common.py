@@ -1,5 +1,6 @@
 """What every command of the command line shares: the app itself, common options, and how words and codes leave it."""
 
+import errno
 import io
 import json
 import os
@@ -52,6 +53,7 @@ HostsOption = Annotated[
     typer.Option(help="hosts.toml; default ./hosts.toml, else what runs here.", autocompletion=hosts_files),
 ]
 RUNS = Path("runs")
+SHOWN_CHARS = 100
 
 
 def main() -> None:
@@ -66,6 +68,12 @@ def main() -> None:
     except ScorerError as error:
         say(f"scorer: {error}")
         sys.exit(error.exit_code)
+    except OSError as error:
+        # every name that scorer gives a file is short, so it is one that was typed, whatever it stands for
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        say(f"scorer: {str(error.filename)[:SHOWN_CHARS]}…: {error.strerror}")
+        sys.exit(EXIT_USAGE)
     finally:
         # not before, since typer sets a hook of its own
         sys.excepthook = _say_bug

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from scorer.core.checked import quoted
 from scorer.core.utf8 import check_utf8
 from scorer.errors import UsageError
 from scorer.inputs.formats import kind_of, known_suffixes
@@ -36,7 +37,11 @@ class Place:
 
 def find(source: str) -> Place:
     """Return the files that a source means. Raises UsageError with the nearest thing that would do."""
-    place = _found(source)
+    try:
+        place = _found(source)
+    except OSError as error:
+        # a folder that one may not enter, or a name that is too long for any file
+        raise UsageError(f"cannot read the dataset {quoted(source)}: {error.strerror}") from None
     for file in place.files:
         check_utf8(file, "the dataset's file")
     return place

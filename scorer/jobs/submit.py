@@ -81,9 +81,11 @@ class Draft:
 def find_hosts(path: Path | None, folder: Path) -> HostsFile:
     """Return the hosts to use: the given file, ./hosts.toml, a local Ollama that answers, or the embedded engine."""
     if path is not None:
+        # read first, which tells of links that lead in a circle
+        hosts = load_hosts(path)
         # as job.toml will name it
         check_utf8(str(path.resolve()), "hosts file")
-        return load_hosts(path)
+        return hosts
     if (folder / "hosts.toml").is_file():
         return load_hosts(folder / "hosts.toml")
     local = default_hosts()

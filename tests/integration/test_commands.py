@@ -358,6 +358,11 @@ MISTAKES = {
         (*RUN, "--model", "mistral", "--model", "other", "--model", "mistral:latest"),
         ('"mistral" and "mistral:latest" are one model',),
     ),
+    "a dataset with a name too long for a file": (("run", f"{'d' * 300}.csv"), ("File name too long",)),
+    "a template with a name too long for a file": ((*RUN[:2], "--prompt", "t" * 300), ("File name too long",)),
+    "a suite with a name too long for a file": (("bench", "show", "s" * 300), ("File name too long",)),
+    "a runs folder with a name too long for one": ((*RUN, "--runs-dir", "r" * 300), ("File name too long",)),
+    "a hosts file that is a link to itself": ((*RUN, "--hosts", "circle.toml"), ("circle.toml", "symbolic links")),
     "two kinds of pilot": ((*RUN, "--limit", "1", "--sample", "1"), ("--limit", "--sample")),
     "status without jobs": (("status",), ("runs",)),
     "resume without jobs": (("resume",), ("runs",)),
@@ -377,6 +382,7 @@ def test_mistakes_are_told_in_a_line_or_two(desk: Desk, arguments: tuple[str, ..
     desk.write("wrong.toml", TEMPLATE.replace("num_predict", "num_perdict"))
     desk.write("wrong-hosts.toml", '[[hosts]]\nname = "a"\nurl = "http://127.0.0.1:1"\nslot = 2\n')
     desk.write("no-toml.toml", "[[hosts\n")
+    (desk.folder / "circle.toml").symlink_to("circle.toml")
     desk.hosts({"a": "http://127.0.0.1:1"})
     said = desk.scorer(*arguments, code=2)
     assert said.out == ""

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_user import as_nobody, open_folder
 
 from scorer.errors import UsageError
 from scorer.inputs import Dataset, Known, label, open_dataset, reopen
@@ -263,3 +264,13 @@ def test_a_link_that_leads_nowhere_is_told_with_where_it_leads(tmp_path: Path) -
     link.symlink_to(tmp_path / "gone.parquet")
     with pytest.raises(UsageError, match=r"rows.parquet is a link to .*gone.parquet, which is not there"):
         open_dataset(str(link))
+
+
+def test_a_place_that_cannot_be_looked_at_is_told() -> None:
+    with pytest.raises(UsageError, match="File name too long"):
+        open_dataset("d" * 300 + ".csv")
+    with open_folder() as folder:
+        (folder / "locked").mkdir(mode=0o000)
+        with as_nobody(), pytest.raises(UsageError, match="Permission denied"):
+            open_dataset(str(folder / "locked" / "rows.csv"))
+        (folder / "locked").chmod(0o755)
