@@ -23,7 +23,7 @@ def check_place(to: Path, folder: Path, spec: JobSpec, *, force: bool, sources: 
     """Raise UsageError if a file may not be written there: no folder, a job's own file, its dataset, in the way."""
     with _looking(to):
         _check_new(to)
-        place, mine = to.resolve(), folder.resolve()
+        place, mine = _real(to), folder.resolve()
         for home in [mine, *(home for home in place.parents if home != mine and (home / FILE).is_file())]:
             whose = "the job itself" if home == mine else f"job {home.name}"
             of_its_own = place.parent == home and to.exists() and place.suffix.lower() not in PAGES
@@ -39,7 +39,7 @@ def check_outside(to: Path, *, force: bool) -> None:
     """Raise UsageError if what is about no job may not be written there: no folder, a job's folder, in the way."""
     with _looking(to):
         _check_new(to)
-        if home := next((home for home in to.resolve().parents if (home / FILE).is_file()), None):
+        if home := next((home for home in _real(to).parents if (home / FILE).is_file()), None):
             raise UsageError(f"{to} is in the folder of job {home.name}; write to another place")
         _check_free(to, force=force)
 
@@ -86,10 +86,16 @@ def _looking(to: Path) -> Iterator[None]:
     """Tell what keeps one from looking at a place: a folder that one may not enter, or a name that is too long."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        # Python calls links that lead in a circle a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
-        raise UsageError(f"cannot write {to}: {reason}; name another place") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {to}: {error.strerror}; name another place") from None
+
+
+def _real(to: Path) -> Path:
+    """Return where a place really is. (Python's own `resolve` fails in some versions over links in a circle.)"""
+    place = Path(os.path.realpath(to))
+    if place.is_symlink():
+        raise UsageError(f"cannot write {to}: its links lead in a circle; name another place")
+    return place
 
 
 def _check_kind(to: Path) -> None:

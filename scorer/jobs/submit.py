@@ -4,6 +4,7 @@ The same command means the same job: a finished one is recognised without asking
 pilot grows into the whole. What would make it another job is refused with what differs.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -268,7 +269,7 @@ def reopened(folder: Path, dataset: str | None, hosts: Path | None) -> Draft:
     opened = found_again(folder.name, spec.dataset, dataset)
     spec = replace(spec, dataset=frozen_dataset(opened))
     if hosts is not None:
-        spec = replace(spec, hosts_file=str(hosts.resolve()))
+        spec = replace(spec, hosts_file=os.path.realpath(hosts))
     return Draft(spec, opened, template, _hosts_again(folder, spec, named=hosts), ())
 
 

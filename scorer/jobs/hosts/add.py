@@ -29,7 +29,9 @@ def add(path: Path, keys: Mapping[str, object]) -> HostsFile:
     UsageError, and the file as it was, if the new file could not be used or the host is in it already.
     """
     # the file that a link leads to is replaced, not the link
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise UsageError(f"cannot write the hosts file {path}: its links lead in a circle")
     before = read_text(path, "hosts file") if target.exists() else NEW_FILE
     if target.exists():
         _refuse_known(before, path, keys)

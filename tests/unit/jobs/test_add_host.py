@@ -106,6 +106,12 @@ def test_the_file_behind_a_link_is_changed_and_keeps_its_mode(tmp_path: Path, fi
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_links_that_lead_in_a_circle_are_told(tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").symlink_to("hosts.toml")
+    with pytest.raises(UsageError, match=r"hosts\.toml: its links lead in a circle"):
+        add(tmp_path / "hosts.toml", NEW)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):

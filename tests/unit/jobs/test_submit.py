@@ -79,6 +79,9 @@ def test_what_has_moved_can_be_named_and_what_is_gone_is_said(
         reopened(interrupted.job, None, Path("new.toml"))
     with pytest.raises(UsageError, match=r"hosts\.toml is gone: name the hosts file with --hosts"):
         reopened(interrupted.job, str(moved), None)
+    Path("circle.toml").symlink_to("circle.toml")
+    with pytest.raises(UsageError, match=r"cannot read the hosts file .*circle\.toml"):
+        reopened(interrupted.job, str(moved), Path("circle.toml"))
     drafted = reopened(interrupted.job, str(moved), Path("new.toml"))
     assert drafted.dataset.rows == 100
     assert (drafted.spec.dataset.source, drafted.spec.hosts_file) == (
