@@ -157,7 +157,7 @@ def check_database(folder: Path) -> None:
     To be called before a database is opened: a new one would take its place, and what is published would then be taken
     for a stranger's. A job that has nothing else may lack its database, or have an empty file: a crash as it began.
     """
-    names = [*_published(folder), *_filled(folder, DATABASE_LOG)]
+    names = [*published(folder), *_filled(folder, DATABASE_LOG)]
     # in this order: whoever begins the job at this moment has its database before its first result, and before its log
     if names and not _filled(folder, DATABASE):
         state = "is missing" if _size_bytes(folder / DATABASE) is None else "is empty"
@@ -169,7 +169,7 @@ def check_database(folder: Path) -> None:
 
 def _traces(folder: Path) -> list[str]:
     """Return the names of what only a job that had begun has."""
-    return [*_filled(folder, DATABASE, DATABASE_LOG), *_published(folder)]
+    return [*_filled(folder, DATABASE, DATABASE_LOG), *published(folder)]
 
 
 def _filled(folder: Path, *names: str) -> list[str]:
@@ -187,7 +187,8 @@ def _size_bytes(path: Path) -> int | None:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _published(folder: Path) -> list[str]:
+def published(folder: Path) -> list[str]:
+    """Return the names of what a job has published; UsageError if one may not know."""
     results = folder / RESULTS
     try:
         names = [path.name for path in (*sorted(results.glob("part-*.parquet")), results / DEAD_FILE) if path.exists()]

@@ -38,7 +38,7 @@ def gather(folder: Path, scratch_dir: Path) -> Gathered:
     """Find a job's results, putting what is not published yet into files in a scratch folder that exists.
 
     Each part is compared with the checksum that was recorded of it: a flipped bit may read as another value. That takes
-    a second for each GB or so, a small part of what follows.
+    a second or two for each GB, a small part of what follows.
 
     Raises UsageError if the job has not begun, StoreError if the database or a published part is missing or damaged.
     """

@@ -10,7 +10,7 @@ import tomlkit
 
 from scorer.errors import Damaged, UsageError
 from scorer.jobs.asking import recipes_of, thawed
-from scorer.jobs.folder import DATABASE, check_database, locked
+from scorer.jobs.folder import DATABASE, check_database, locked, published
 from scorer.jobs.spec import FILE, JobSpec, TemplateSpec, read_spec, schema_of, write_spec
 from scorer.publish import DAMAGE, Finding, Publisher
 from scorer.queue import Queue, Reader, problems
@@ -93,12 +93,16 @@ def verify(folder: Path) -> list[Finding]:
         check_database(folder)
         with locked(folder):
             # before anything is written: the run itself is noted in the database
-            if damage := problems(folder / DATABASE) if (folder / DATABASE).exists() else []:
+            if damage := _damage(folder):
                 return [Finding(problem, DAMAGE, repaired=False) for problem in damage]
             with _at_work(folder) as (_, _, publisher):
                 return [*_stale_spec(folder), *publisher.verify(repair=True)]
     except Damaged as error:
         return [Finding(str(error), DAMAGE, repaired=False)]
+
+
+def _damage(folder: Path) -> list[str]:
+    return problems(folder / DATABASE, published(folder)) if (folder / DATABASE).exists() else []
 
 
 def _stale_spec(folder: Path) -> Iterator[Finding]:

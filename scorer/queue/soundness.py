@@ -1,6 +1,6 @@
 """Every invariant that the queue's tables can show: one function for tests, crash tests and `scorer verify`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,15 +11,20 @@ from scorer.queue import statements as sql
 from scorer.queue.schema import schema_version
 
 
-def problems(path: Path) -> list[str]:
+def problems(path: Path, published: Sequence[str] = ()) -> list[str]:
     """Say what is wrong with a database and cannot be rebuilt, one sentence each; it reads the whole of it.
 
     To be asked before it is opened to write, which changes it: the run is noted, and closing moves the log into it.
+    `published` names files that were made from it.
+
     Raises Damaged if it can be read no further, UsageError for a newer or a foreign one.
     """
     with closing(Database.open_to_read(path)) as database, database.read() as db:
-        # a crash may leave a database without tables: it has not begun, and holds nothing
-        return _problems(db) if schema_version(db, path) else []
+        # a crash may leave a database without tables or tasks: it has not begun, and nothing was made from it
+        has_tables = schema_version(db, path) > 0
+        if published and not (has_tables and db.scalars(select(sql.task.c.row).limit(1)).all()):
+            return [f"the database knows no row, but there is {published[0]}"]
+        return _problems(db) if has_tables else []
 
 
 def _problems(db: Connection) -> list[str]:

@@ -17,6 +17,7 @@ from scorer.jobs.gather import gather
 from scorer.jobs.look import all_jobs, status
 from scorer.jobs.mend import retry, verify
 from scorer.jobs.run import resume, run
+from scorer.queue import Queue
 from scorer.show import jobs_table
 
 
@@ -78,6 +79,20 @@ def test_verify_leaves_alone_what_is_beside_a_database_of_no_bytes(restored: Wor
     assert not finding.repaired
     assert "queue.sqlite is empty, but there is" in finding.problem
     assert everything(restored.job) == before
+
+
+@pytest.mark.parametrize("begun", ["no table", "no task"])
+def test_verify_leaves_alone_what_is_beside_a_database_that_knows_nothing(restored: World, begun: str) -> None:
+    with closing(sqlite3.connect(restored.job / "queue.sqlite")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+    if begun == "no task":
+        Queue.open(restored.job / "queue.sqlite", 0.0).close()
+    before = everything(restored.job)
+    (finding,) = verify(restored.job)
+    assert not finding.repaired
+    assert "the database knows no row, but there is part-00000.parquet" in finding.problem
+    after = everything(restored.job)
+    assert {name: after[name] for name in before} == before
 
 
 @pytest.mark.parametrize("state", ["is missing", "is empty"])
