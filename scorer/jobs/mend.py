@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tomlkit
 
+from scorer.database import Database
 from scorer.errors import Damaged, UsageError
 from scorer.jobs.asking import recipes_of, thawed
 from scorer.jobs.folder import DATABASE, check_database, locked, published
@@ -102,7 +103,11 @@ def verify(folder: Path) -> list[Finding]:
 
 
 def _damage(folder: Path) -> list[str]:
-    return problems(folder / DATABASE, published(folder)) if (folder / DATABASE).exists() else []
+    database = folder / DATABASE
+    if database.with_name(f"{DATABASE}-journal").exists():
+        # a crash as it was made, before it had a write-ahead log: SQLite takes that back, which is to write
+        Database.open_to_write(database).close()
+    return problems(database, published(folder)) if database.exists() else []
 
 
 def _stale_spec(folder: Path) -> Iterator[Finding]:

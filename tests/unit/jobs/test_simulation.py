@@ -14,7 +14,7 @@ from scorer.core.simulated import SimHost
 from scorer.errors import UsageError
 from scorer.jobs.folder import DATABASE
 from scorer.jobs.simulation import SimulateOptions, run_simulation
-from scorer.jobs.spec import FILE
+from scorer.jobs.spec import DatasetSpec, JobSpec, TemplateSpec, write_spec
 from scorer.queue import Queue, Reader
 from scorer.show import simulation_text
 
@@ -29,6 +29,16 @@ prefill_tps = 80
 decode_tps = 30
 """
 
+SPEC = JobSpec(
+    name="j",
+    scorer_version="1",
+    created_at="2026-01-01T00:00:00+00:00",
+    models=("m",),
+    dataset=DatasetSpec("/data/rows.parquet", "parquet", 40, "f" * 64, ""),
+    template=TemplateSpec("t", "t.toml", "e" * 64, 'name = "t"'),
+    columns={},
+)
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
@@ -42,7 +52,7 @@ def runs(tmp_path: Path) -> Path:
     """A runs folder with the job `j`: 40 rows, of which 30 were scored by one host, one row after the other."""
     folder = tmp_path / "runs" / "j"
     folder.mkdir(parents=True)
-    (folder / FILE).write_text("")
+    write_spec(folder, SPEC)
     queue = Queue.open(folder / DATABASE, 1000.0)
     queue.enqueue(["m"], 40, 1)
     now, done = 1000.0, []
@@ -101,7 +111,7 @@ def test_another_host_brings_what_it_can_do(runs: Path) -> None:
 def test_a_job_without_results_tells_no_speeds(tmp_path: Path, runs: Path) -> None:
     folder = tmp_path / "runs" / "empty"
     folder.mkdir()
-    (folder / FILE).write_text("")
+    write_spec(folder, SPEC)
     Queue.open(folder / DATABASE, 1.0).close()
     with pytest.raises(UsageError, match="too few results"):
         run_simulation(SimulateOptions(from_job="empty", runs_dir=runs))
