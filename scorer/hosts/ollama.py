@@ -144,9 +144,10 @@ class OllamaHost:
         text = plain_text(said.get("content"))
         reason = document.get("done_reason")
         if document.get("done") is not True or reason not in ACCEPTED_REASONS:
+            done = excerpt(str(document.get("done")), 40)
             raise RowFault(
                 FaultKind.ABORTED_OUTPUT,
-                f"the answer is not whole: done = {document.get('done')}, done_reason = {excerpt(str(reason), 40)}",
+                f"the answer is not whole: done = {done}, done_reason = {excerpt(str(reason), 40)}",
                 completion=text,
             )
         thought = bool(said.get("thinking"))

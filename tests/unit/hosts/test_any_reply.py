@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorer.config import HostConfig
-from scorer.errors import Fault, FaultKind, HostFault
+from scorer.errors import Fault, FaultKind, HostFault, RowFault
 from scorer.hosts.base import Frame, Host, Request
 from scorer.hosts.factory import make_host
 
@@ -189,6 +189,19 @@ async def ends_well(asked: Awaitable[Any], faults: type[Fault]) -> Any:  # noqa:
     assert len(message) < 1000
     assert "\n" not in message
     return None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("key", ["done", "done_reason"])
+@pytest.mark.parametrize(
+    "said", [b'"\\ud800"', b'"one\\ntwo"', b'"' + 5000 * b"x" + b'"', b"[" + 900 * b'"\\udfff",' + b"1]"]
+)
+async def test_what_is_no_end_of_an_answer_is_quoted_in_one_short_line(key: str, said: bytes) -> None:
+    ending = {"done": b"true", "done_reason": b'"stop"', key: said}
+    fields = b", ".join(b'"%s": %s' % (name.encode(), value) for name, value in ending.items())
+    body = b'{"model": "m", "message": {"content": "{}"}, %s}' % fields
+    adapter = host_answering("ollama", Served(200, [], body))
+    assert await ends_well(adapter.generate(REQUESTS[0]), RowFault) is None
 
 
 @pytest.mark.parametrize("api", APIS)
