@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +18,12 @@ settings.load_profile("scorer")
 # a host's hours are local time
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+# Commands inherit what is ignored here, as under `nohup` and a shell's `&`, but not what is handled; either way these
+# tests go on.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda _number, _frame: None)
 
 
 def pytest_collection_finish() -> None:

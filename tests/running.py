@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forking
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -142,20 +143,25 @@ class Desk:
     @contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Start a command; it is killed on leaving if it still runs."""
-        with subprocess.Popen(
-            self.command(*arguments),
+        with self._start(self.command(*arguments), self.environment()) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        if forking.POSSIBLE and command[0] == sys.executable:
+            return forking.forked(command[1:], self.folder, environment)
+        return subprocess.Popen(
+            command,
             cwd=self.folder,
-            env=self.environment(),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+        )
 
     @property
     def job(self) -> Path:

@@ -23,11 +23,7 @@ from sqlite_seam import library
 from scorer.errors import ScorerError, StoreError
 from scorer.jobs.folder import DATABASE
 
-pytestmark = [
-    pytest.mark.skipif(library() is None, reason="this Python's SQLite does not show its file layer"),
-    # hundreds of jobs take the same branches, and half as long again when they are counted
-    pytest.mark.no_cover,
-]
+pytestmark = pytest.mark.skipif(library() is None, reason="this Python's SQLite does not show its file layer")
 
 KINDS = {
     "write": frozenset({"write"}),

@@ -25,11 +25,7 @@ from scorer.jobs.mend import verify
 from scorer.jobs.spec import FILE
 from scorer.results import part_name
 
-pytestmark = [
-    pytest.mark.skipif(library() is None, reason="this Python's SQLite does not show its file layer"),
-    # hundreds of jobs take the same branches, and half as long again when they are counted
-    pytest.mark.no_cover,
-]
+pytestmark = pytest.mark.skipif(library() is None, reason="this Python's SQLite does not show its file layer")
 SHARDS = 6
 
 

@@ -62,18 +62,10 @@ class TokenDesk(Desk):
 
     def note(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
         """Run a command to its end and keep what it printed."""
-        said = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT_S,
-            check=False,
-        )
-        assert said.returncode in codes, f"{arguments}: {said.returncode}\n{said.stdout}\n{said.stderr}"
-        self.keep(said.stdout, said.stderr)
+        with self.started(*arguments) as process:
+            printed = process.communicate(timeout=RUN_TIMEOUT_S)
+        assert process.returncode in codes, f"{arguments}: {process.returncode}\n{printed}"
+        self.keep(*printed)
 
     def keep(self, *printed: str) -> None:
         """Keep what was printed."""

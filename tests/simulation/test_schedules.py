@@ -19,7 +19,6 @@ BLOCKS = 8
 BLOCK = 25
 
 
-@pytest.mark.no_cover  # twice as quick
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_nothing_is_lost_nothing_is_twice_and_every_job_ends(block: int) -> None:
     played = play(range(block * BLOCK, (block + 1) * BLOCK))

@@ -395,6 +395,12 @@ words = st.sampled_from(
         __file__,
     ]
 )
+
+
+def lists_and_tables(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=2) | st.dictionaries(st.text(min_size=1, max_size=5), inner, max_size=2)
+
+
 values = st.recursive(
     words
     | st.text(max_size=5)
@@ -403,7 +409,7 @@ values = st.recursive(
     | st.integers(0, 4)
     | st.floats()
     | st.datetimes(),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(min_size=1, max_size=5), inner, max_size=2),
+    lists_and_tables,
     max_leaves=3,
 )
 tables = st.dictionaries(keys, values, max_size=5)

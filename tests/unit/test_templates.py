@@ -567,9 +567,13 @@ def test_a_row_without_control_tokens_is_rendered_as_it_is(before: str, after: s
         assert any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lists_and_objects,
     max_leaves=5,
 )
 users = st.sampled_from(

@@ -260,9 +260,13 @@ def test_every_value_that_the_schema_allows_comes_back_as_it_was(data: st.DataOb
     assert scorer_for(fields)(completion) == values
 
 
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-20, 20) | st.integers() | st.floats() | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lists_and_objects,
     max_leaves=5,
 )
 

@@ -43,9 +43,17 @@ SCALARS = (
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
 )
+
+
+# A function with a name, here and wherever a strategy is recursive: Hypothesis parses a lambda's source to describe it,
+# in the middle of a draw, and Python before 3.11.8 may fail at that with a spurious SystemError (cpython issue 106905).
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+
+
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    lists_and_objects,
     max_leaves=15,
 )
 TEXT = st.text(st.characters(codec=None), min_size=1, max_size=8)

@@ -1,5 +1,4 @@
 import math
-import time
 
 import httpx
 import pytest
@@ -107,13 +106,13 @@ def test_other_texts_are_no_overflow() -> None:
     assert overflow("model not found", {}, 4096) is None
 
 
+# looked at again from each place, such a text takes many minutes
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("words", ["input length ", "input length (", "model ", "context length "])
 def test_only_the_beginning_of_what_a_server_says_is_looked_at(words: str) -> None:
-    said = words * (400_000 // len(words)) + "not found exceeds the context"
-    began = time.process_time()
+    said = words * (1_600_000 // len(words)) + "not found exceeds the context"
     assert overflow(said, {}, 4096) is None
     assert by_text([Rule("model.{0,200}not found", unusable(FaultKind.MODEL_MISSING))], said) is None
-    assert time.process_time() - began < 5  # by the square of its length it would be a minute
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Never
+from typing import Any, Never
 
 import anyio
 import httpx
@@ -136,9 +136,13 @@ async def test_a_body_of_exactly_the_cap_is_taken() -> None:
     assert answer.body == body
 
 
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lists_and_objects,
     max_leaves=10,
 )
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,9 +36,13 @@ def test_a_reply_without_them_has_none(entries: object) -> None:
     assert first_token(entries) == ()
 
 
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner) | st.dictionaries(st.sampled_from(["token", "logprob", "top_logprobs"]), inner)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["token", "logprob", "top_logprobs"]), inner),
+    lists_and_objects,
     max_leaves=12,
 )
 

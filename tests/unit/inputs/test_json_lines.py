@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -238,15 +239,18 @@ LEAVES = [
     st.floats(allow_nan=False),
     st.booleans(),
 ]
+
+
+def lists_and_objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return inner.map(lambda item: st.none() | st.lists(item, max_size=3)) | st.tuples(inner, inner).map(
+        lambda pair: st.none() | st.fixed_dictionaries({}, optional={"a": pair[0], "b": pair[1]})
+    )
+
+
 # Strategies for values of one random type, nested and nullable.
 TYPED_VALUES = st.recursive(
     st.sampled_from(LEAVES).map(lambda leaf: st.none() | leaf),
-    lambda inner: (
-        inner.map(lambda item: st.none() | st.lists(item, max_size=3))
-        | st.tuples(inner, inner).map(
-            lambda pair: st.none() | st.fixed_dictionaries({}, optional={"a": pair[0], "b": pair[1]})
-        )
-    ),
+    lists_and_objects,
     max_leaves=4,
 )
 ROWS = st.tuples(TYPED_VALUES, TYPED_VALUES).flatmap(

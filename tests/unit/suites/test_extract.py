@@ -2,7 +2,6 @@
 
 import re
 import string
-import time
 
 import pytest
 from hypothesis import given
@@ -47,6 +46,8 @@ def test_a_pattern_takes_its_last_match_and_the_group_that_matched() -> None:
     assert pattern("nothing", re.compile(r"\d")) is None
 
 
+# looked at again from each place, such a text takes many minutes; else seconds on the slowest machine
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "piece",
     [
@@ -57,11 +58,11 @@ def test_a_pattern_takes_its_last_match_and_the_group_that_matched() -> None:
 )
 def test_what_a_model_repeats_without_end_is_read_in_no_time(piece: str) -> None:
     endless = piece * (150_000 // len(piece))
-    began = time.process_time()
     for text in (endless, f"The answer: {endless}"):
-        number(text), phrase(text), choice(text, COLOURS), choice(text, TRUTH)
-    # a twentieth of it, unless something is looked at again from each place: minutes then
-    assert time.process_time() - began < 5
+        assert choice(text, COLOURS) in {None, *COLOURS}
+        assert choice(text, TRUTH) in {None, *TRUTH}
+        for found in (number(text), phrase(text)):
+            assert found is None or found
 
 
 @given(st.text(max_size=200))
