@@ -52,9 +52,9 @@ types: $(VENV)/dev.stamp
 layers: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
-PARALLEL := -n 3 --dist worksteal
+PARALLEL := -n 4 --dist worksteal
 # The unit tests that take every branch of what decides about rows and keeps them, without help of any others: those
-# take half as long when nothing is counted.
+# take half as long when nothing is counted. Many tests wait more than they compute, so there are more workers than cores.
 COVERING := tests/unit/core tests/unit/hosts tests/unit/jobs $(wildcard tests/unit/test_*.py)
 
 covered: $(VENV)/dev.stamp

@@ -26,7 +26,6 @@ GOOD, WARN, BAD = "#2a8f5d", "#b97a10", "#c0392b"
 
 PICTURES = (".svg", ".png")
 MARK = "drawn by scorer"
-_HEAD_BYTES = 4096
 
 _NAMED = {
     **{colour: f"--series-{number}" for number, colour in enumerate(SERIES)},
@@ -169,19 +168,6 @@ def write_picture(figure: "Figure", path: Path) -> None:
                 _save(figure, file, format="png", dpi=144, metadata={"Software": MARK})
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def drawn_here(path: Path) -> bool:
-    """Whether `write_picture` made a file."""
-    try:
-        if not path.is_file():
-            # nobody may ever write into a pipe, so that reading one would last for ever
-            return False
-        with path.open("rb") as file:
-            return MARK.encode() in file.read(_HEAD_BYTES)
-    except OSError:
-        # what cannot be read is somebody else's, or not there
-        return False
 
 
 def _style() -> Any:  # noqa: ANN401 - Matplotlib types its settings name by name

@@ -12,7 +12,7 @@ from pathlib import Path
 from scorer.errors import UsageError
 from scorer.jobs.folder import RESULTS
 from scorer.jobs.spec import FILE, JobSpec
-from scorer.pictures import PICTURES, drawn_here
+from scorer.pictures import MARK, PICTURES
 
 PAGES = (".html", ".htm")
 PAGE_MARK = '<meta name="generator" content="scorer '
@@ -48,19 +48,19 @@ def check_page(to: Path, folder: Path, spec: JobSpec, *, force: bool) -> None:
     """Raise UsageError if a page may not be written there."""
     if to.suffix.lower() not in PAGES:
         raise UsageError(f"{to}: a report is an HTML file, so its name must end in .html")
-    check_place(to, folder, spec, force=force or _is_page(to))
+    check_place(to, folder, spec, force=force or _begins_with(to, PAGE_MARK))
 
 
 def check_picture(to: Path, *, force: bool) -> None:
     """Raise UsageError if a picture that is about no job may not be written there."""
     _check_kind(to)
-    check_outside(to, force=force or drawn_here(to))
+    check_outside(to, force=force or _begins_with(to, MARK))
 
 
 def check_picture_of(to: Path, folder: Path, spec: JobSpec, *, force: bool) -> None:
     """Raise UsageError if a picture of a job may not be written there."""
     _check_kind(to)
-    check_place(to, folder, spec, force=force or drawn_here(to))
+    check_place(to, folder, spec, force=force or _begins_with(to, MARK))
 
 
 def write_page(to: Path, page: str) -> None:
@@ -118,14 +118,14 @@ def _check_free(to: Path, *, force: bool) -> None:
         raise UsageError(f"{to} is there already; name another file, or replace it with --force")
 
 
-def _is_page(path: Path) -> bool:
-    """Whether a report made it."""
+def _begins_with(path: Path, mark: str) -> bool:
+    """Whether a file has the mark of what is made here near its beginning."""
     try:
         if not path.is_file():
             # nobody may ever write into a pipe, so that reading one would last for ever
             return False
         with path.open("rb") as file:
-            return PAGE_MARK.encode() in file.read(_HEAD_BYTES)
+            return mark.encode() in file.read(_HEAD_BYTES)
     except OSError:
         # what cannot be read is somebody else's, or not there
         return False

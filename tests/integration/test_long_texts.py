@@ -1,7 +1,6 @@
 """Real runs whose hosts send, and whose rows keep, as much as they may: their memory and their log stay small."""
 
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -52,11 +51,12 @@ def peaks(desk: Desk, code: int, *arguments: str) -> tuple[int, int]:
     ) as process:
         # looked at again and again: what the system says of a child at its end counts its parent in
         watched = psutil.Process(process.pid)
-        while process.poll() is None:
+        while process.returncode is None:
             with suppress(FileNotFoundError, psutil.Error):
                 peak_bytes = max(peak_bytes, watched.memory_info().rss)
                 log_bytes = max(log_bytes, log.stat().st_size)
-            time.sleep(0.005)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
     assert process.returncode == code
     return peak_bytes >> 20, log_bytes >> 20
 
