@@ -1,8 +1,8 @@
 """Python commands, forked from a process that has already imported what they need.
 
-`scorer` takes two seconds of the processor to import what it needs, and most tests need a tenth of that for what it
-does. A forked command is a process like any other, with its own session, folder, environment, pipes, signals and end;
-what differs is the memory it begins with, and what Python does as it starts. Tests of these start a fresh one.
+`scorer` imports what it needs in a second or two, and most of what tests do with it takes far less. A forked command
+is a process like any other, with its own session, folder, environment, pipes, signals and end. What differs is the
+memory it begins with, and what Python does as it starts and ends: tests of these start a fresh one.
 
 Run as a program this is the server: it has one thread, and forks a process for each message.
 """
