@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from invariants import check_invariants
 MODEL = "llama3.2:3b"
 OTHER_DIGEST = "ab" * 32
 RUN_TIMEOUT_S = 120.0
+POLL_S = 0.005
 # what rich heeds before it asks the terminal itself: whoever runs the tests may have set it
 OF_THE_TERMINAL = {
     "COLUMNS",
@@ -216,6 +218,14 @@ def wait_for(process: "subprocess.Popen[str]", double: OllamaDouble, condition: 
     process.kill()
     out, err = process.communicate()
     raise AssertionError(f"it never came to that; the command said:\n{out}\n{err}")
+
+
+def wait_while(condition: Callable[[], bool]) -> None:
+    """Wait while something holds of other processes' files and of doubles, of which no event tells."""
+    deadline_s = time.monotonic() + RUN_TIMEOUT_S
+    while condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        threading.Event().wait(POLL_S)
 
 
 def answers(rows: Sequence[str | None], doubles: Mapping[str, OllamaDouble]) -> dict[int, dict[str, list[str]]]:

@@ -19,7 +19,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from doubles.ollama import OllamaDouble, Record, Spec
-from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, Desk, finished, texts
+from running import JUDGE, TEMPLATE, Desk, finished, texts, wait_while
 from typer.testing import CliRunner
 
 from scorer.cli import app
@@ -46,7 +46,6 @@ BATCH_S = 0.25
 BUSY_MACHINE_S = 1.5
 EMPTY_EVERY = 40
 INSTANT_S = 0.6
-POLL_S = 0.005
 STOP_ROWS = 160
 STOP_S = (0.1, 2.5)
 
@@ -118,14 +117,6 @@ class Report:
 def some_rows(count: int) -> list[str | None]:
     """Short texts; some are empty, and these rows die without a host being asked."""
     return [None if i % EMPTY_EVERY == 7 else text for i, text in enumerate(texts(count))]
-
-
-def wait_while(condition: Callable[[], bool]) -> None:
-    """Wait while something holds of a database and several doubles, of whose changes together no event tells."""
-    deadline_s = time.monotonic() + RUN_TIMEOUT_S
-    while condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        threading.Event().wait(POLL_S)
 
 
 def count_committed(job: Path) -> int:

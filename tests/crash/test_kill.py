@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from killing import IN_FLIGHT, SLOTS, Desk, campaign, count_committed, some_rows, stops, verify, wait_while
-from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, finished, texts, wait_for
+from killing import IN_FLIGHT, SLOTS, Desk, campaign, count_committed, some_rows, stops, verify
+from running import JUDGE, RUN_TIMEOUT_S, TEMPLATE, finished, texts, wait_for, wait_while
 
 from scorer.failpoints import CRASH_STATUS
 from scorer.jobs.look import latest_unfinished, status

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from killing import SLOTS, Desk, wait_while
-from running import RUN_TIMEOUT_S, TEMPLATE, texts, wait_for
+from killing import SLOTS, Desk
+from running import RUN_TIMEOUT_S, TEMPLATE, texts, wait_for, wait_while
 
 HERE = Path(__file__).parent
 ROWS = 300

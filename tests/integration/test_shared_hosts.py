@@ -9,9 +9,9 @@ from subprocess import Popen
 
 import pytest
 from doubles.ollama import OllamaDouble, Spec
-from running import MODEL, TEMPLATE, Desk, finished, texts, wait_for
+from running import MODEL, TEMPLATE, Desk, finished, texts, wait_for, wait_while
 
-from scorer.locks import HostLocks
+from scorer.locks import Holder, HostLocks
 
 SLOW = Spec(overhead_s=0.1, prefix_cache=False)
 
@@ -109,6 +109,10 @@ def test_a_host_taken_out_of_the_file_is_free_for_others_and_one_put_in_is_claim
         with running(desk, "first", a, "--hosts", "first.toml") as first:
             desk.hosts({"b": b.url}, "first.toml")
             wait_for(first, b, lambda d: bool(d.generations))
+            # what was in flight on it comes to its end first
+            others = HostLocks(desk.folder / ".state" / "scorer" / "hosts", "elsewhere")
+            wait_while(lambda: isinstance(others.take(a.url), Holder))
+            others.close()
             desk.dataset(texts(3), "few.parquet")
             few = ("run", "few.parquet", "--prompt", "judge.toml", "--job")
             desk.scorer(*few, "second", "--hosts", "second.toml")
