@@ -52,19 +52,20 @@ types: $(VENV)/dev.stamp
 layers: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
-PARALLEL := -n 4 --dist worksteal
+PARALLEL := --dist worksteal
 # The unit tests that take every branch of what decides about rows and keeps them, without help of any others: those
-# take half as long when nothing is counted. Many tests wait more than they compute, so there are more workers than cores.
-COVERING := tests/unit/core tests/unit/hosts tests/unit/jobs $(wildcard tests/unit/test_*.py)
+# take half as long when nothing is counted. Many of these wait more than they compute: more workers than cores.
+OF_JOBS := mend submit simulation results_since lost_database look
+COVERING := tests/unit/core tests/unit/hosts $(wildcard tests/unit/test_*.py) $(OF_JOBS:%=tests/unit/jobs/test_%.py)
 
 covered: $(VENV)/dev.stamp
-	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100 $(COVERING)
+	$(BIN)/pytest -n 2 $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100 $(COVERING)
 
 others: $(VENV)/dev.stamp
-	$(BIN)/pytest $(PARALLEL) $(COVERING:%=--ignore=%)
+	$(BIN)/pytest -n 4 $(PARALLEL) $(COVERING:%=--ignore=%)
 
 pytest: $(VENV)/dev.stamp
-	$(BIN)/pytest $(PARALLEL) $(ARGS)
+	$(BIN)/pytest -n 4 $(PARALLEL) $(ARGS)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,7 @@ from simulation.play import Play
 from simulation.schedule import EVENTS, ILLS, draw
 
 BLOCKS = 8
-BLOCK = 25
+BLOCK = 15
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
